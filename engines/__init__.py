@@ -1,0 +1,1 @@
+"""Tensors in, tensors out: model families, compiled backends, tasks, training and evaluation."""

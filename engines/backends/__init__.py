@@ -1,0 +1,1 @@
+"""Compiled engines behind one protocol."""

@@ -1,0 +1,195 @@
+"""The borders between the parts. A file that needs a neighbour imports its Protocol from here, never the neighbour."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Generic, Protocol, TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from streamer.clock import Clock
+from streamer.types import Event, Frame, FrameRef, Hw, Perception, Result, StreamState
+
+__all__ = [
+    "Clock",
+    "Engine",
+    "EngineSpec",
+    "EventSink",
+    "PictureTap",
+    "ResultSink",
+    "Source",
+    "SourceInfo",
+    "Task",
+    "TensorSpec",
+    "Tensors",
+]
+
+Tensors = Mapping[str, NDArray[Any]]
+S = TypeVar("S")
+
+
+# ---------------------------------------------------------------------------------------------------- sources
+
+
+@dataclass(frozen=True, slots=True)
+class SourceInfo:
+    """What a source turned out to be once opened; `live` sources are paced by the camera and may not be blocked."""
+
+    codec: str
+    width: int
+    height: int
+    fps: float | None
+    live: bool
+
+
+class PictureTap(Protocol):
+    """Takes the full-size picture for viewers, on the decode thread; must return fast and never raise.
+
+    `wanted` is False while nobody watches: the source then does no work for it. `picture` is the decoder's own frame
+    object (an `av.VideoFrame`), or for the world a uint8 (H, W, 3) RGB array.
+    """
+
+    @property
+    def wanted(self) -> bool: ...
+
+    def offer(self, ref: FrameRef, picture: Any) -> None: ...
+
+
+class Source(Protocol):
+    """One connection to one camera or file. Opened, read and closed on the stream's own thread.
+
+    A reconnect is a new `Source` with a new epoch: the caller owns back-off and epochs.
+    """
+
+    def open(self) -> SourceInfo:
+        """Connect; raises SourceError (code says why). A connection that hangs is ended by the source's deadline."""
+        ...
+
+    def frames(self) -> Iterator[Frame]:
+        """Decoded frames at the engine's size. Ends when the file ends; raises SourceError when the stream is lost."""
+        ...
+
+    def close(self) -> None:
+        """Safe from any thread and more than once; makes a blocked `open` or `frames` end soon."""
+        ...
+
+
+# ---------------------------------------------------------------------------------------------------- engines
+
+
+@dataclass(frozen=True, slots=True)
+class TensorSpec:
+    """One named tensor; a batch dimension is -1."""
+
+    name: str
+    shape: tuple[int, ...]
+    dtype: np.dtype[Any]
+
+
+@dataclass(frozen=True, slots=True)
+class EngineSpec:
+    """What an engine takes and gives. `digest` names graph, weights, precision, shapes, backend version and device."""
+
+    name: str
+    backend: str
+    precision: str
+    device: str
+    digest: str
+    inputs: tuple[TensorSpec, ...]
+    outputs: tuple[TensorSpec, ...]
+    max_batch_size: int
+    meta: Mapping[str, Any]  # the card's machine part: family, labels, input_hw, model config
+
+    @property
+    def input_hw(self) -> Hw:
+        """Height and width of the picture tensor (`images`, uint8 NHWC)."""
+        images = next(t for t in self.inputs if t.name == "images")
+        return images.shape[1], images.shape[2]
+
+
+class Engine(Protocol):
+    """Tensors in, tensors out. `infer` may be called from several threads at once."""
+
+    @property
+    def spec(self) -> EngineSpec: ...
+
+    def infer(self, inputs: Tensors) -> dict[str, NDArray[Any]]:
+        """Run one batch (all inputs share the leading dimension, 1..max_batch_size). Outputs are owned by the caller."""
+        ...
+
+    def close(self) -> None: ...
+
+
+class Task(Protocol, Generic[S]):
+    """Pure pre- and postprocess around one engine. State is a value: it goes in and comes out, one per stream."""
+
+    @property
+    def stateful(self) -> bool:
+        """True: at most one frame per stream may be in flight."""
+        ...
+
+    @property
+    def input_hw(self) -> Hw: ...
+
+    def initial_state(self) -> S:
+        """The state of a stream at the start of an epoch."""
+        ...
+
+    def preprocess(self, frames: Sequence[Frame], states: Sequence[S]) -> dict[str, NDArray[Any]]:
+        """The engine's inputs for this batch (leading dimension = len(frames))."""
+        ...
+
+    def postprocess(
+        self, outputs: Tensors, frames: Sequence[Frame], states: Sequence[S]
+    ) -> list[tuple[Perception, S]]:
+        """What was seen in each frame, and the state for each stream's next frame."""
+        ...
+
+
+# ---------------------------------------------------------------------------------------------------- sinks
+
+
+class ResultSink(Protocol):
+    """Takes results on the publishing thread; must not raise for a broken border (it counts and drops)."""
+
+    def emit_results(self, results: Sequence[Result]) -> None: ...
+
+
+class EventSink(Protocol):
+    """Takes events; never loses one: what cannot be sent is spooled and replayed in order."""
+
+    def emit_events(self, events: Sequence[Event]) -> None: ...
+
+
+class StateSink(Protocol):
+    """Takes what users see of a stream; `fields` are those of the state hash."""
+
+    def emit_state(self, stream: str, state: StreamState, fields: Mapping[str, str]) -> None: ...
+
+
+class EpochStore(Protocol):
+    """Gives each (re)connect of a stream a number that was never used before, even across restarts and outages."""
+
+    def next_epoch(self, stream: str) -> int: ...
+
+
+SourceFactory = Callable[["StreamSpec", int, PictureTap | None, threading.Event], Source]
+
+
+class StreamSpec(Protocol):
+    """What the pipeline needs to know of a stream's configuration (the pydantic model has these and more)."""
+
+    @property
+    def name(self) -> str: ...
+
+    @property
+    def url(self) -> str: ...
+
+    @property
+    def loop(self) -> bool: ...
+
+    @property
+    def realtime(self) -> bool | None: ...

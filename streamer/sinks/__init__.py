@@ -1,0 +1,1 @@
+"""Where answers go: Redis, its spool, and the encoded picture for viewers."""

@@ -1,0 +1,1 @@
+"""Where frames come from: network cameras, files, devices and the synthetic world."""

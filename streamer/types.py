@@ -1,0 +1,237 @@
+"""The nouns. Frozen, slotted, arrays read-only; shapes in the docstrings, layout and unit in the names.
+
+`FrameRef` names a frame anywhere; `Frame` adds pixels; `Perception` is what one pass of one trunk said about it;
+`Result` is that answer with its timing and no pixels; `Event` is what a rule made of results.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+from fractions import Fraction
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+F32 = NDArray[np.float32]
+I64 = NDArray[np.int64]
+U8 = NDArray[np.uint8]
+Hw = tuple[int, int]
+
+TICKS_90K = 90_000
+
+
+def frozen_array(array: NDArray[Any]) -> NDArray[Any]:
+    """The same array, marked read-only (a view, no copy)."""
+    view = array.view()
+    view.setflags(write=False)
+    return view
+
+
+@dataclass(frozen=True, slots=True)
+class FrameRef:
+    """Names one frame. `epoch` grows by one at every (re)connect and is never reused; `seq` counts from 0 in an epoch.
+
+    `pts` in units of `time_base` seconds; `captured_ns` is this host's monotonic time when the packet was read;
+    `wall_ns` is Unix time: the camera's own (RTCP sender report) where it has one, else this host's at capture.
+    """
+
+    stream: str
+    epoch: int
+    seq: int
+    pts: int
+    time_base: Fraction
+    captured_ns: int
+    wall_ns: int
+
+    @property
+    def pts90k(self) -> int:
+        """The time stamp in RTP video ticks (90 kHz), as packets and results carry it."""
+        return round(self.pts * self.time_base * TICKS_90K)
+
+    @property
+    def key(self) -> str:
+        """`stream:epoch:seq`, unique for ever."""
+        return f"{self.stream}:{self.epoch}:{self.seq}"
+
+
+@dataclass(frozen=True, slots=True)
+class Frame:
+    """A decoded frame at the engine's size: `image` uint8 (H, W, 3) RGB; `source_hw` the camera's own size in pixels.
+
+    `decoded_ns` is this host's monotonic time when decode and resize were done.
+    """
+
+    ref: FrameRef
+    image: U8
+    source_hw: Hw
+    decoded_ns: int
+
+
+@dataclass(frozen=True, slots=True)
+class MaskRLE:
+    """One binary mask, run-length coded in column-major order (COCO's uncompressed order) on a grid of `size_hw`.
+
+    `counts` alternate background, foreground, … starting with background, and sum to H*W. The grid covers the whole
+    source picture whatever its resolution, so a consumer scales it.
+    """
+
+    size_hw: Hw
+    counts: tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Detections:
+    """N objects of one frame: `boxes_xyxy` f32 (N, 4) px in the source picture, `scores` f32 (N,), `labels` i64 (N,)."""
+
+    boxes_xyxy: F32
+    scores: F32
+    labels: I64
+    masks: tuple[MaskRLE, ...] | None = None
+
+    def __post_init__(self) -> None:
+        n = len(self.scores)
+        if self.boxes_xyxy.shape != (n, 4) or self.labels.shape != (n,):
+            raise ValueError(
+                f"boxes_xyxy {self.boxes_xyxy.shape}, scores {self.scores.shape}, labels {self.labels.shape}"
+            )
+        if self.masks is not None and len(self.masks) != n:
+            raise ValueError(f"{len(self.masks)} masks for {n} objects")
+
+    def __len__(self) -> int:
+        return len(self.scores)
+
+
+@dataclass(frozen=True, slots=True)
+class Tracks:
+    """Detections with identity: `track_ids` i64 (N,) unique in stream and epoch, `ages` i64 (N,) frames since birth."""
+
+    detections: Detections
+    track_ids: I64
+    ages: I64
+
+    def __post_init__(self) -> None:
+        n = len(self.detections)
+        if self.track_ids.shape != (n,) or self.ages.shape != (n,):
+            raise ValueError(f"track_ids {self.track_ids.shape}, ages {self.ages.shape} for {n} objects")
+
+    def __len__(self) -> int:
+        return len(self.detections)
+
+
+@dataclass(frozen=True, slots=True)
+class Perception:
+    """What one pass said about one frame. `label_names[labels[i]]` names object i.
+
+    `semantic` uint8 (h, w) class map or None; `keypoints` f32 (N, K, 3) px x, y, score or None.
+    """
+
+    tracks: Tracks
+    label_names: tuple[str, ...]
+    semantic: U8 | None = None
+    keypoints: F32 | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Timing:
+    """When a frame passed each station, this host's monotonic nanoseconds (differences are what leaves the host)."""
+
+    captured_ns: int
+    decoded_ns: int
+    dequeued_ns: int
+    infer_start_ns: int
+    infer_end_ns: int
+    done_ns: int
+
+    def waterfall_ms(self) -> dict[str, float]:
+        """Milliseconds spent in decode, queue, batch, infer and postprocess, and in all, in order."""
+        spans = {
+            "decode": self.decoded_ns - self.captured_ns,
+            "queue": self.dequeued_ns - self.decoded_ns,
+            "batch": self.infer_start_ns - self.dequeued_ns,
+            "infer": self.infer_end_ns - self.infer_start_ns,
+            "postprocess": self.done_ns - self.infer_end_ns,
+            "total": self.done_ns - self.captured_ns,
+        }
+        return {name: round(ns / 1e6, 3) for name, ns in spans.items()}
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    """The answer for one frame, without pixels. `provenance` names model, engine digest and backend."""
+
+    ref: FrameRef
+    source_hw: Hw
+    payload: Perception
+    timing: Timing
+    provenance: Mapping[str, str] = field(default_factory=dict)
+
+
+class EventKind(StrEnum):
+    """What can happen. Object events carry a track; stream events do not."""
+
+    APPEAR = "appear"
+    LEAVE = "leave"
+    UP = "up"
+    DOWN = "down"
+
+
+EVENT_SCHEMA = "sightline.event/1"
+RESULT_SCHEMA = "sightline.result/1"
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """Something happened. `id` is deterministic (`stream:epoch:seq:kind:track`), so a redelivery is harmless.
+
+    `wall_ns` Unix time of the frame that caused it; `track_id` None for stream events; `attrs` holds label, score,
+    box_xyxy (px in the source picture), source_hw, or error code and message; `latency_ms` capture to rule.
+    """
+
+    id: str
+    kind: EventKind
+    stream: str
+    epoch: int
+    seq: int
+    wall_ns: int
+    track_id: int | None = None
+    attrs: Mapping[str, Any] = field(default_factory=dict)
+    evidence: Mapping[str, Any] = field(default_factory=dict)
+    latency_ms: Mapping[str, float] = field(default_factory=dict)
+    provenance: Mapping[str, str] = field(default_factory=dict)
+    schema: str = EVENT_SCHEMA
+
+
+def event_id(stream: str, epoch: int, seq: int, kind: EventKind, track_id: int | None) -> str:
+    """The one rule for event ids: `stream:epoch:seq:kind:track` (`-` for no track)."""
+    return f"{stream}:{epoch}:{seq}:{kind}:{'-' if track_id is None else track_id}"
+
+
+class StreamState(StrEnum):
+    """The life of a stream as users see it."""
+
+    INITIALISING = "INITIALISING"
+    RUNNING = "RUNNING"
+    RESTARTING = "RESTARTING"
+    PAUSED = "PAUSED"
+    ENDED = "ENDED"
+    ERROR = "ERROR"
+
+
+# Legal moves; anything else is a bug and is refused where states are set.
+STREAM_MOVES: Mapping[StreamState, frozenset[StreamState]] = {
+    StreamState.INITIALISING: frozenset(
+        {StreamState.RUNNING, StreamState.RESTARTING, StreamState.ERROR, StreamState.ENDED, StreamState.PAUSED}
+    ),
+    StreamState.RUNNING: frozenset(
+        {StreamState.RESTARTING, StreamState.ENDED, StreamState.ERROR, StreamState.PAUSED}
+    ),
+    StreamState.RESTARTING: frozenset(
+        {StreamState.RUNNING, StreamState.ENDED, StreamState.ERROR, StreamState.PAUSED}
+    ),
+    StreamState.PAUSED: frozenset({StreamState.INITIALISING, StreamState.ENDED}),
+    StreamState.ENDED: frozenset({StreamState.INITIALISING}),
+    StreamState.ERROR: frozenset({StreamState.INITIALISING, StreamState.ENDED}),
+}

@@ -1,0 +1,1 @@
+"""What people and programs see: REST, server-sent events, WebRTC and the viewer."""
