@@ -1,0 +1,309 @@
+"""What the user wishes: one YAML, checked as a whole, each mistake one line with file, line, field and mend.
+
+`load_config` reads a file; `stream_config` checks one stream given by an API or a command. Secrets stay out of every
+repr, message and log: show a URL only through `redact_url`.
+"""
+
+from __future__ import annotations
+
+import difflib
+import os
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    SecretStr,
+    ValidationError,
+    model_validator,
+)
+from pydantic_core import ErrorDetails
+
+from streamer.addresses import checked_url, is_loopback, local_file, redact_url
+from streamer.errors import ConfigError
+from streamer.yaml_lines import Path_, YamlText, read_yaml
+
+__all__ = [
+    "Config",
+    "ConfigFileError",
+    "StreamConfig",
+    "default_data_dir",
+    "load_config",
+    "redact_url",
+    "stream_config",
+]
+
+STREAM_NAME = r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,63}$"
+
+
+def default_data_dir() -> Path:
+    """`$SIGHTLINE_DATA`, else `~/.local/share/sightline` (the XDG data home where it is set)."""
+    if data := os.environ.get("SIGHTLINE_DATA"):
+        return Path(data).expanduser()
+    home = os.environ.get("XDG_DATA_HOME") or "~/.local/share"
+    return Path(home).expanduser() / "sightline"
+
+
+class _Strict(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True)
+
+
+class StreamConfig(_Strict):
+    """One stream: where it comes from and what is done with it. Times in seconds."""
+
+    name: Annotated[str, Field(pattern=STREAM_NAME, description="Unique; letters, digits, - _ and .")]
+    url: Annotated[
+        str,
+        AfterValidator(checked_url),
+        Field(
+            repr=False,
+            description="rtsp(s)://…, http(s)://… (file or HLS), a file, /dev/video0, world://street?seed=7",
+        ),
+    ]
+    task: Annotated[Literal["track"], Field(description="What to do with each picture")] = "track"
+    model: Annotated[str, Field(min_length=1, description="A name of `sightline models ls`")] = "street-nano"
+    loop: Annotated[bool, Field(description="Files: start again at the end")] = False
+    realtime: Annotated[
+        bool | None, Field(description="Files: pace by their clock; default: as fast as possible")
+    ] = None
+    transport: Annotated[Literal["tcp", "udp"], Field(description="How RTSP carries the media")] = "tcp"
+    max_fps: Annotated[float | None, Field(gt=0, description="Analyse at most this many frames a second")] = (
+        None
+    )
+    open_timeout_s: Annotated[float, Field(gt=0, le=600)] = 10.0
+    read_timeout_s: Annotated[float, Field(gt=0, le=600)] = 10.0
+    paused: bool = False
+
+    @property
+    def safe_url(self) -> str:
+        """The address without its secrets."""
+        return redact_url(self.url)
+
+
+class Config(_Strict):
+    """Everything one server is told. Times in seconds (`_s`) or milliseconds (`_ms`)."""
+
+    streams: list[StreamConfig] = Field(default_factory=list)
+    host: Annotated[str, Field(min_length=1, description="Any but a loopback address needs a token")] = (
+        "127.0.0.1"
+    )
+    port: Annotated[int, Field(ge=1, le=65535)] = 7860
+    token: SecretStr | None = None
+    redis_url: Annotated[
+        str | None,
+        Field(
+            repr=False,
+            pattern=r"^(redis|rediss|unix)://",
+            description="Default: REDIS_URL, else our own Redis",
+        ),
+    ] = None
+    data_dir: Path = Field(default_factory=default_data_dir)
+    media_root: Annotated[Path | None, Field(description="Files added at run time must lie under it")] = None
+    backend: Annotated[Literal["openvino", "tensorrt", "onnx", "torch"], Field()] = "openvino"
+    precision: Literal["auto", "bf16", "f32"] = "auto"
+    max_batch_size: Annotated[int, Field(ge=1, le=64)] = 8
+    max_queue_delay_ms: Annotated[float, Field(ge=0, le=10_000)] = 20.0
+    results_maxlen: Annotated[int, Field(ge=1)] = 300
+    events_maxlen: Annotated[int, Field(ge=1)] = 100_000
+    drain_deadline_s: Annotated[float, Field(gt=0, le=600)] = 5.0
+
+    @model_validator(mode="after")
+    def _holds_together(self) -> Config:
+        # ConfigError is no ValueError: pydantic lets it pass as it is, and it names the field itself.
+        if not is_loopback(self.host) and not (self.token and self.token.get_secret_value()):
+            what, mend = _open_to_others(self.host)
+            raise ConfigError(what, where="host", mend=mend)
+        names = [stream.name for stream in self.streams]
+        for i, name in enumerate(names):
+            if name in names[:i]:
+                raise ConfigError(
+                    f"the name {name} is taken", where=f"streams.{i}.name", mend="names are unique"
+                )
+        return self
+
+
+class ConfigFileError(ConfigError):
+    """All mistakes of one file: `problems` holds each as a ConfigError, str() has one line for each."""
+
+    def __init__(self, problems: Sequence[ConfigError]) -> None:
+        self.problems = tuple(problems)
+        super().__init__(f"{len(self.problems)} mistakes")
+
+    def __str__(self) -> str:
+        return "\n".join(str(problem) for problem in self.problems)
+
+
+def load_config(path: Path | str, *, environ: Mapping[str, str] | None = None) -> Config:
+    """Read, fill in `${ENV}` and check a YAML file. Raises ConfigError with a line for every mistake in it.
+
+    Relative paths in the file (media, `data_dir`, `media_root`) start at the file's own folder.
+    """
+    path = Path(path)
+    try:
+        text = path.read_text("utf-8")
+    except UnicodeDecodeError:
+        raise ConfigError("not a text file", where=str(path), mend="give a YAML file") from None
+    except OSError as error:
+        what = f"cannot be read: {(error.strerror or str(error)).lower()}"
+        raise ConfigError(what, where=str(path), mend="give the path of a YAML file") from None
+    read = read_yaml(text, environ)
+    problems: list[tuple[int, ConfigError]] = []
+
+    def refuse(line: int, field: str, what: str, mend: str) -> None:
+        where = f"{path}:{line}: {field}" if field else f"{path}:{line}"
+        problems.append((line, ConfigError(what, where=where, mend=mend)))
+
+    for found in read.problems:
+        refuse(found.line, _field_name(found.path), found.what, found.mend)
+    if read.data is None and not problems:
+        refuse(1, "", "the file is empty", "write at least streams: {door: rtsp://camera/stream}")
+    elif read.data is not None and not isinstance(read.data, dict):
+        refuse(1, "", "the file is not a mapping of fields", "start with streams:")
+    config: Config | None = None
+    if isinstance(read.data, dict):
+        data, origins = _with_stream_list(read)
+        broken = {found.path for found in read.problems}
+        for at, what, mend in _missing_and_doubled(data, path.parent):
+            refuse(read.line_of(origins(at)), _field_name(origins(at)), what, mend)
+        try:
+            config = Config.model_validate(data)
+        except ConfigError as error:
+            at = tuple(int(p) if p.isdigit() else p for p in error.where.split("."))
+            if not problems:
+                refuse(read.line_of(origins(at)), error.where, error.what, error.mend)
+        except ValidationError as error:
+            for detail in error.errors(include_url=False, include_context=True, include_input=False):
+                at = origins(tuple(detail["loc"]))
+                if at not in broken:
+                    what, mend = _said_plainly(detail, StreamConfig if at[:1] == ("streams",) else Config)
+                    refuse(read.line_of(at), _field_name(at), what, mend)
+    if problems or config is None:
+        problems.sort(key=lambda item: item[0])
+        raise ConfigFileError([problem for _, problem in problems])
+    return config
+
+
+def stream_config(fields: Mapping[str, Any], *, where: str = "") -> StreamConfig:
+    """Check one stream's fields. Raises ConfigError that names the first wrong one."""
+    try:
+        return StreamConfig.model_validate(dict(fields))
+    except ValidationError as error:
+        detail = error.errors(include_url=False, include_input=False)[0]
+        what, mend = _said_plainly(detail, StreamConfig)
+        field = _field_name(tuple(detail["loc"]))
+        raise ConfigError(what, where=f"{where}: {field}" if where else field, mend=mend) from None
+
+
+def _with_stream_list(read: YamlText) -> tuple[dict[str, Any], Callable[[Path_], Path_]]:
+    """The file's data with `streams` as a list, and the way back from a path in it to the path in the file.
+
+    The short form `{door: rtsp://…}` and the middle form `{door: {url: rtsp://…}}` become lists of mappings.
+    """
+    data = dict(read.data)
+    streams = data.get("streams")
+    if not isinstance(streams, dict):
+        return data, lambda path: path
+    names = list(streams)
+    short = {name for name in names if not isinstance(streams[name], dict)}
+    data["streams"] = [
+        {"name": name, "url": streams[name]} if name in short else {"name": name, **streams[name]}
+        for name in names
+    ]
+
+    def origin(path: Path_) -> Path_:
+        if len(path) < 2 or path[0] != "streams" or not isinstance(path[1], int):
+            return path
+        name = names[path[1]]
+        rest = path[2:]
+        if name in short or rest == ("name",):
+            return ("streams", name)
+        return ("streams", name, *rest)
+
+    return data, origin
+
+
+def _missing_and_doubled(data: dict[str, Any], folder: Path) -> Iterator[tuple[Path_, str, str]]:
+    """Make relative paths absolute (in place) and yield (path, what, mend) for absent files and names used twice."""
+    for key in ("data_dir", "media_root"):
+        if isinstance(data.get(key), str):
+            data[key] = str(folder.absolute() / Path(data[key]).expanduser())
+    host = data.get("host")
+    if isinstance(host, str) and host and not is_loopback(host) and not data.get("token"):
+        yield ("host",), *_open_to_others(host)
+    streams = data.get("streams")
+    if not isinstance(streams, list):
+        return
+    names: set[str] = set()
+    for i, stream in enumerate(streams):
+        if not isinstance(stream, dict):
+            continue
+        name, url = stream.get("name"), stream.get("url")
+        if isinstance(name, str):
+            if name in names:
+                yield (
+                    ("streams", i, "name"),
+                    f"the name {name} is taken by a stream above",
+                    "give each its own name",
+                )
+            names.add(name)
+        if isinstance(url, str) and url.strip() and (file := local_file(url)) is not None:
+            file = folder.absolute() / file
+            stream["url"] = str(file)
+            if not file.is_file():
+                mend = "paths start at the YAML's folder; give a video file that is there"
+                yield ("streams", i, "url"), f"there is no file {file}", mend
+
+
+def _open_to_others(host: str) -> tuple[str, str]:
+    what = f"{host} can be reached by others and no token is set"
+    return what, "set token: ${SIGHTLINE_TOKEN}, or host: 127.0.0.1"
+
+
+def _field_name(path: Path_) -> str:
+    return ".".join(str(part) for part in path)
+
+
+_KNOWN_TYPES = {
+    "string_type": "text",
+    "bool_parsing": "true or false",
+    "bool_type": "true or false",
+    "int_parsing": "a whole number",
+    "int_type": "a whole number",
+    "int_from_float": "a whole number",
+    "float_parsing": "a number",
+    "float_type": "a number",
+    "list_type": "a list (- name: …) or a mapping (door: rtsp://…)",
+    "model_type": "a mapping such as {name: door, url: rtsp://camera/stream}",
+    "model_attributes_type": "a mapping such as {name: door, url: rtsp://camera/stream}",
+    "path_type": "a path",
+}
+
+
+def _said_plainly(detail: ErrorDetails, model: type[_Strict]) -> tuple[str, str]:
+    """(what is wrong, how to mend it) for one of pydantic's findings; never shows the value, it may be a secret."""
+    kind, context = detail["type"], detail.get("ctx", {})
+    path = tuple(detail["loc"])
+    if kind == "extra_forbidden":
+        if model is Config and path[-1] in StreamConfig.model_fields:
+            return "this key belongs to a stream", "move it under the stream's name"
+        close = difflib.get_close_matches(str(path[-1]), list(model.model_fields), n=1)
+        mend = f"did you mean {close[0]}?" if close else f"known keys: {', '.join(model.model_fields)}"
+        return "unknown key", mend
+    if kind == "missing":
+        return f"{path[-1]} is missing", f"add {path[-1]}: …"
+    if kind == "bad_url":
+        return str(context["what"]), str(context["mend"])
+    if kind in _KNOWN_TYPES:
+        return "wrong type", f"write {_KNOWN_TYPES[kind]}"
+    if kind == "literal_error":
+        return "not one of the choices", f"write {context['expected']}"
+    if kind == "string_pattern_mismatch" and path[-1] == "name":
+        return "not a name", "use up to 64 letters, digits, - _ and ., starting with a letter or digit"
+    if kind == "string_pattern_mismatch":
+        return "not an address of Redis", "write redis://host:port, rediss://… or unix:///path"
+    message = detail["msg"]
+    return "out of range", message[0].lower() + message[1:]
