@@ -84,7 +84,7 @@ class MaskRLE:
 
 @dataclass(frozen=True, slots=True)
 class Detections:
-    """N objects of one frame: `boxes_xyxy` f32 (N, 4) px in the source picture, `scores` f32 (N,), `labels` i64 (N,)."""
+    """N objects of one frame: `boxes_xyxy` f32 (N, 4) source px, `scores` f32 (N,), `labels` i64 (N,)."""
 
     boxes_xyxy: F32
     scores: F32
@@ -223,7 +223,13 @@ class StreamState(StrEnum):
 # Legal moves; anything else is a bug and is refused where states are set.
 STREAM_MOVES: Mapping[StreamState, frozenset[StreamState]] = {
     StreamState.INITIALISING: frozenset(
-        {StreamState.RUNNING, StreamState.RESTARTING, StreamState.ERROR, StreamState.ENDED, StreamState.PAUSED}
+        {
+            StreamState.RUNNING,
+            StreamState.RESTARTING,
+            StreamState.ERROR,
+            StreamState.ENDED,
+            StreamState.PAUSED,
+        }
     ),
     StreamState.RUNNING: frozenset(
         {StreamState.RESTARTING, StreamState.ENDED, StreamState.ERROR, StreamState.PAUSED}

@@ -31,7 +31,9 @@ def test_agrees_with_coco(mask: np.ndarray) -> None:
 
 
 @given(masks, st.integers(0, 3), st.integers(0, 3), st.integers(0, 3), st.integers(0, 3))
-def test_crop_is_the_same_as_the_whole_grid(mask: np.ndarray, top: int, left: int, below: int, right: int) -> None:
+def test_crop_is_the_same_as_the_whole_grid(
+    mask: np.ndarray, top: int, left: int, below: int, right: int
+) -> None:
     grid = np.pad(mask, ((top, below), (left, right)))
     assert rle_from_crop(mask, (top, left), grid.shape) == rle_from_mask(grid)
 
