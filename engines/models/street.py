@@ -1,0 +1,394 @@
+"""The street model: one pass detects, segments and follows, because a track is a query that lives on.
+
+Sources, in order of debt: DETR (Carion et al. 2020), TrackFormer (Meinhardt et al. 2022), DAB-DETR's box-anchored
+queries (Liu et al. 2022), CenterNet's peaks as proposals (Zhou et al. 2019), Gaussian-biased attention (SMCA, Gao et
+al. 2021), dynamic mask kernels (CondInst, Tian et al. 2020).
+
+    pixels ─ backbone ─ pyramid ─┬─ dense head ── top-k peaks ──► Q object queries ─┐
+                                 ├─ keys, values, evidence ─────────► decoder x 3 ◄─┤ K track queries (last frame)
+                                 └─ mask features ──────► dot ◄──── one row a query ┴─► boxes, classes, next queries
+
+Dimensions: B pictures, K track rows, Q object rows, N = K + Q, D hidden, C classes, M mask channels, S = H/8 * W/8
+tokens. The graph holds no state, no NMS and no matching: tracks come in and go out as tensors, so many streams share
+a batch.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import NamedTuple
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from engines.models.attention import MASKED, BoxPairBias, FeedForward, GaussianCrossAttention, SelfAttention
+from engines.models.backbone import Backbone, GlobalContext, Pyramid, conv_bn
+from streamer.errors import EngineError
+
+INPUT_NAMES = ("images", "track_hs", "track_boxes", "track_valid")
+OUTPUT_NAMES = ("pred_logits", "pred_boxes", "mask_embed", "mask_features", "next_hs")
+STRIDE = 8
+RARE = math.log(0.01 / 0.99)  # a class head's first bias: every score starts at 0.01 (Lin et al. 2017)
+SMALLEST_SIDE = 1 / 512  # boxes never shrink below half a pixel, so their logarithm stays finite
+FORMAT = "sightline.street/1"
+
+
+@dataclass(frozen=True, slots=True)
+class StreetConfig:
+    """All that fixes the graph's shapes. `height` and `width` in pixels, multiples of 16."""
+
+    height: int = 144
+    width: int = 256
+    labels: tuple[str, ...] = ("person", "car", "bus", "bicycle", "dog")
+    widths: tuple[int, int, int, int] = (24, 48, 96, 160)
+    hidden_dim: int = 128
+    heads: int = 8
+    layers: int = 3
+    feed_dim: int = 512
+    fine_dim: int = 64
+    mask_channels: int = 24
+    object_queries: int = 24
+    track_slots: int = 20
+
+    def __post_init__(self) -> None:
+        if self.height % 16 or self.width % 16 or self.height < 32 or self.width < 32:
+            raise EngineError(
+                f"a picture of {self.width}x{self.height} does not divide into cells of 16 pixels",
+                where="StreetConfig",
+                mend="choose a height and width that are multiples of 16, at least 32",
+            )
+
+    @property
+    def grid_hw(self) -> tuple[int, int]:
+        """Cells of the stride-8 grid, rows and columns."""
+        return self.height // STRIDE, self.width // STRIDE
+
+    @property
+    def mask_hw(self) -> tuple[int, int]:
+        """Rows and columns of the mask features."""
+        return self.height // 2, self.width // 2
+
+    @classmethod
+    def from_dict(cls, fields: Mapping[str, object]) -> StreetConfig:
+        """The inverse of `dataclasses.asdict` after a trip through JSON (lists become tuples again)."""
+        return cls(**{k: tuple(v) if isinstance(v, list) else v for k, v in fields.items()})  # type: ignore[arg-type]
+
+
+class Scene(NamedTuple):
+    """What the picture alone says; every frame of a training clip has one before any track is known."""
+
+    f8: Tensor  # (B, D, rows, columns)
+    heat_logits: Tensor  # (B, C, rows, columns)
+    dense_boxes: Tensor  # f32 (B, S, 4) cxcywh
+    keys: Tensor  # (layers, B, h, S, d)
+    values: Tensor  # (layers, B, h, S, d)
+    evidence: Tensor  # (B, S, 4 + C): cx - .5, cy - .5, log w, log h, class probabilities
+    seed_features: Tensor  # (B, Q, D)
+    seed_boxes: Tensor  # f32 (B, Q, 4) cxcywh
+    mask_features: Tensor  # (B, M, H/2, W/2)
+
+
+class LayerOutput(NamedTuple):
+    """One decoder layer's answer: `logits` (B, N, C), `boxes` f32 (B, N, 4) cxcywh, `hs` (B, N, D)."""
+
+    logits: Tensor
+    boxes: Tensor
+    hs: Tensor
+
+
+class DenseHead(nn.Module):
+    """For each stride-8 cell: is an object's centre here, of which class, and how far are its four sides."""
+
+    cells: Tensor  # (1, S, 2): x, y of each cell's centre, row by row
+
+    def __init__(self, config: StreetConfig) -> None:
+        super().__init__()
+        self.grid_hw = config.grid_hw
+        self.trunk = conv_bn(config.hidden_dim, config.fine_dim)
+        self.heat = nn.Conv2d(config.fine_dim, len(config.labels), 1)
+        self.sides = nn.Conv2d(config.fine_dim, 4, 1)
+        nn.init.constant_(self.heat.bias, RARE)  # type: ignore[arg-type]
+        rows, columns = config.grid_hw
+        ys, xs = torch.meshgrid(
+            (torch.arange(rows) + 0.5) / rows, (torch.arange(columns) + 0.5) / columns, indexing="ij"
+        )
+        self.register_buffer(
+            "cells", torch.stack((xs, ys), dim=-1).view(1, rows * columns, 2), persistent=False
+        )
+
+    def forward(self, f8: Tensor) -> tuple[Tensor, Tensor]:
+        """To heat logits (B, C, rows, columns) and boxes f32 (B, S, 4) cxcywh."""
+        x = F.relu(self.trunk(f8))
+        sides = (
+            self.sides(x).flatten(2).transpose(1, 2).float()
+        )  # (B, 4, rows, columns) -> (B, S, 4): l t r b
+        sides = torch.exp(sides.clamp(-4, 4))  # in cells
+        low, high = sides[..., :2] * self.cell_size, sides[..., 2:] * self.cell_size
+        return self.heat(x), torch.cat((self.cells + (high - low) / 2, low + high), dim=-1)
+
+    @property
+    def cell_size(self) -> Tensor:
+        """Width and height of a cell as shares of the picture, (2,)."""
+        return self.cells[0, 0] * 2
+
+
+class BoxPlace(nn.Module):
+    """A box as a vector: sines of centre and size at rising frequencies, then two layers. (B, N, 4) to (B, N, D)."""
+
+    bands: Tensor
+
+    def __init__(self, dim: int, bands: int = 8) -> None:
+        super().__init__()
+        self.register_buffer("bands", math.pi * 2.0 ** torch.linspace(0, 5, bands), persistent=False)
+        self.hidden = nn.Linear(8 * bands, dim)
+        self.out = nn.Linear(dim, dim)
+
+    def forward(self, boxes_cxcywh: Tensor) -> Tensor:
+        angle = (boxes_cxcywh.unsqueeze(-1) * self.bands).flatten(-2)  # (B, N, 4, bands) -> (B, N, 4*bands)
+        out: Tensor = self.out(F.relu(self.hidden(torch.cat((angle.sin(), angle.cos()), dim=-1))))
+        return out
+
+
+class DecoderLayer(nn.Module):
+    """Queries look at each other, then at the picture, then correct their boxes in units of their own size."""
+
+    def __init__(self, config: StreetConfig) -> None:
+        super().__init__()
+        dim, classes = config.hidden_dim, len(config.labels)
+        self.pair_bias = BoxPairBias(config.heads)
+        self.among = SelfAttention(dim, config.heads)
+        self.among_norm = nn.LayerNorm(dim)
+        self.look = GaussianCrossAttention(dim, config.heads, config.grid_hw, 4 + classes)
+        self.look_norm = nn.LayerNorm(dim)
+        self.feed = FeedForward(dim, config.feed_dim)
+        self.classify = nn.Linear(dim, classes)
+        self.correct = nn.Sequential(nn.Linear(dim, dim), nn.ReLU(), nn.Linear(dim, 4))
+        nn.init.constant_(self.classify.bias, RARE)
+        nn.init.zeros_(self.correct[2].weight)  # type: ignore[arg-type]
+        nn.init.zeros_(self.correct[2].bias)  # type: ignore[arg-type]
+
+    def forward(
+        self,
+        hs: Tensor,
+        place: Tensor,
+        boxes: Tensor,
+        hidden_rows: Tensor,
+        keys: Tensor,
+        values: Tensor,
+        evidence: Tensor,
+    ) -> LayerOutput:
+        """`hs`, `place` (B, N, D); `boxes` (B, N, 4); `hidden_rows` (B, 1, 1, N) is MASKED where a slot is empty."""
+        bias = self.pair_bias(boxes) + hidden_rows
+        hs = self.among_norm(hs + self.among(hs + place, hs, bias))
+        hs = self.look_norm(hs + self.look(hs + place, boxes, keys, values, evidence))
+        hs = self.feed(hs)
+        step = self.correct(hs).float()
+        centre = boxes[..., :2] + step[..., :2] * boxes[..., 2:]
+        size = boxes[..., 2:] * torch.exp(step[..., 2:].clamp(-2, 2))
+        return LayerOutput(self.classify(hs), torch.cat((centre, size), dim=-1), hs)
+
+
+class Street(nn.Module):
+    """Detects, segments and follows. `forward` is the served graph; training uses `look` and `decode` apart."""
+
+    def __init__(self, config: StreetConfig | None = None) -> None:
+        super().__init__()
+        self.config = config = config or StreetConfig()
+        dim, heads, layers = config.hidden_dim, config.heads, config.layers
+        self.backbone = Backbone(config.widths)
+        self.context = GlobalContext(config.widths[3], dim, heads, (config.height // 16, config.width // 16))
+        self.pyramid = Pyramid(config.widths, dim, config.fine_dim, config.mask_channels)
+        self.dense = DenseHead(config)
+        self.token_norm = nn.LayerNorm(dim)
+        self.keys_values = nn.Linear(dim, layers * 2 * dim)
+        self.seed = nn.Linear(dim, dim)
+        self.kind = nn.Parameter(torch.zeros(2, dim))  # row 0 greets a track query, row 1 an object query
+        nn.init.normal_(self.kind, std=0.2)
+        self.query_norm = nn.LayerNorm(dim)
+        self.place = BoxPlace(dim)
+        self.decoder = nn.ModuleList(DecoderLayer(config) for _ in range(layers))
+        self.mask_kernel = nn.Sequential(nn.Linear(dim, dim), nn.ReLU(), nn.Linear(dim, config.mask_channels))
+        self.carry = FeedForward(dim, 2 * dim)
+
+    def look(self, images: Tensor) -> Scene:
+        """All that needs no track: `images` uint8 (B, H, W, 3) RGB to a Scene."""
+        config = self.config
+        dim, heads, layers = config.hidden_dim, config.heads, config.layers
+        pixels = images.permute(0, 3, 1, 2).float() * (1 / 64) - 2.0  # NHWC memory is channels_last already
+        x2, x4, x8, x16 = self.backbone(pixels)
+        f8, mask_features = self.pyramid(x2, x4, x8, self.context(x16))
+        heat_logits, dense_boxes = self.dense(f8)
+        tokens = self.token_norm(f8.flatten(2).transpose(1, 2))  # (B, D, rows, columns) -> (B, S, D)
+        s = tokens.shape[1]
+        keys_values = self.keys_values(tokens).view(-1, s, 2 * layers, heads, dim // heads)
+        keys_values = keys_values.permute(2, 0, 3, 1, 4)  # (B, S, 2*layers, h, d) -> (2*layers, B, h, S, d)
+        boxes = dense_boxes.detach()
+        probabilities = heat_logits.detach().float().sigmoid()
+        evidence = torch.cat(
+            (
+                boxes[..., :2] - 0.5,
+                boxes[..., 2:].clamp(min=SMALLEST_SIDE).log(),
+                probabilities.flatten(2).transpose(1, 2),
+            ),
+            dim=-1,
+        )  # (B, S, 4 + C)
+        chosen = self._peaks(probabilities)  # (B, Q, 1)
+        seed_features = tokens.gather(1, chosen.expand(-1, -1, dim))
+        seed_boxes = boxes.gather(1, chosen.expand(-1, -1, 4))
+        return Scene(
+            f8,
+            heat_logits,
+            dense_boxes,
+            keys_values[:layers],
+            keys_values[layers:],
+            evidence,
+            seed_features,
+            seed_boxes,
+            mask_features,
+        )
+
+    def _peaks(self, probabilities: Tensor) -> Tensor:
+        """The Q cells that stand out most: (B, C, rows, columns) to indices i64 (B, Q, 1) into the S tokens.
+
+        A cell that is no 3x3 maximum of its class counts a hundredth, which keeps the order strict where peaks run out.
+        """
+        peak = (F.max_pool2d(probabilities, 3, 1, 1) == probabilities).to(probabilities.dtype)
+        standing = (probabilities * (0.01 + 0.99 * peak)).amax(dim=1).flatten(1)  # (B, S)
+        return torch.topk(standing, self.config.object_queries, dim=1).indices.unsqueeze(-1)
+
+    def decode(
+        self, scene: Scene, track_hs: Tensor, track_boxes: Tensor, track_valid: Tensor
+    ) -> list[LayerOutput]:
+        """Each decoder layer's answer for K track rows, then Q object rows. Track shapes as in `forward`."""
+        valid = track_valid.unsqueeze(-1)  # (B, K, 1)
+        parked = torch.full_like(
+            track_boxes, 0.5
+        )  # an empty slot needs some box that divides and has a logarithm
+        track_boxes = torch.where(valid > 0.5, track_boxes, parked)
+        boxes = torch.cat((track_boxes, scene.seed_boxes), dim=1)
+        boxes = torch.cat((boxes[..., :2], boxes[..., 2:].clamp(min=SMALLEST_SIDE)), dim=-1)
+        tracks = track_hs * valid + self.kind[0]
+        hs = self.query_norm(
+            torch.cat((tracks, (self.seed(scene.seed_features) + self.kind[1]).float()), dim=1)
+        )
+        hidden_tracks = (1 - track_valid) * MASKED  # (B, K)
+        hidden_rows = F.pad(hidden_tracks, (0, self.config.object_queries))[:, None, None, :]  # (B, 1, 1, N)
+        outputs: list[LayerOutput] = []
+        for i, layer in enumerate(self.decoder):
+            output = layer(
+                hs, self.place(boxes), boxes, hidden_rows, scene.keys[i], scene.values[i], scene.evidence
+            )
+            outputs.append(output)
+            hs = output.hs
+            boxes = output.boxes.detach()
+            boxes = torch.cat(
+                (boxes[..., :2].clamp(0.0, 1.0), boxes[..., 2:].clamp(SMALLEST_SIDE, 1.5)), dim=-1
+            )
+        return outputs
+
+    def next_hs(self, hs: Tensor) -> Tensor:
+        """A row's last state made ready to be a track query of the next frame: (B, N, D) to (B, N, D)."""
+        out: Tensor = self.carry(hs)
+        return out
+
+    def forward(
+        self, images: Tensor, track_hs: Tensor, track_boxes: Tensor, track_valid: Tensor
+    ) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
+        """One frame of each of B streams.
+
+        images u8 (B, H, W, 3) RGB; track_hs f32 (B, K, D); track_boxes f32 (B, K, 4) cxcywh in 0..1; track_valid f32
+        (B, K), 1 or 0. To pred_logits (B, N, C), pred_boxes (B, N, 4) cxcywh in 0..1, mask_embed (B, N, M),
+        mask_features (B, M, H/2, W/2) and next_hs (B, N, D), the K track rows first. The mask logits of row i are
+        mask_embed[i] . mask_features inside its box. Rows of empty slots carry no meaning.
+        """
+        scene = self.look(images)
+        last = self.decode(scene, track_hs, track_boxes, track_valid)[-1]
+        boxes = torch.cat(
+            (last.boxes[..., :2].clamp(0.0, 1.0), last.boxes[..., 2:].clamp(SMALLEST_SIDE, 1.0)), dim=-1
+        )
+        return last.logits, boxes, self.mask_kernel(last.hs), scene.mask_features, self.next_hs(last.hs)
+
+
+def example_inputs(
+    batch: int, config: StreetConfig | None = None, seed: int = 0
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """Inputs of the right shapes for `batch` pictures: noise pictures, some tracks valid in each."""
+    config = config or StreetConfig()
+    rng = torch.Generator().manual_seed(seed)
+    slots = config.track_slots
+    images = torch.randint(0, 256, (batch, config.height, config.width, 3), dtype=torch.uint8, generator=rng)
+    track_hs = torch.randn(batch, slots, config.hidden_dim, generator=rng)
+    centre = torch.rand(batch, slots, 2, generator=rng)
+    size = 0.05 + 0.2 * torch.rand(batch, slots, 2, generator=rng)
+    valid = (torch.arange(slots).unsqueeze(0) < (torch.arange(batch).unsqueeze(1) * 3 + 2) % slots).float()
+    return images, track_hs, torch.cat((centre, size), dim=-1), valid
+
+
+def save_street(model: Street, path: Path, notes: Mapping[str, str] | None = None) -> None:
+    """Writes the weights as float16 safetensors with the config in the file's metadata; `notes` go there too.
+
+    Half precision halves the file; everything is computed in the precision the loader's caller chooses.
+    """
+    tensors = {
+        name: t.detach().half().contiguous()
+        for name, t in model.state_dict().items()
+        if t.is_floating_point()
+    }
+    metadata = {**(notes or {}), "format": FORMAT, "config": json.dumps(asdict(model.config))}
+    part = path.with_name(path.name + ".part")
+    save_file(tensors, part, metadata=metadata)
+    part.replace(path)
+
+
+def load_street(path: Path | str) -> Street:
+    """The model of a file that `save_street` wrote, float32, in eval mode.
+
+    Raises EngineError, one line, if the file is missing, is no street model, or lacks, adds or reshapes a tensor.
+    """
+    where, mend = (
+        str(path),
+        "train one with `sightline train street`, or take the file shipped with this version",
+    )
+    try:
+        with safe_open(str(path), framework="pt") as file:
+            metadata = file.metadata() or {}
+            tensors = {name: file.get_tensor(name).float() for name in file.keys()}  # noqa: SIM118
+    except FileNotFoundError:
+        raise EngineError("the weights file does not exist", where=where, mend=mend) from None
+    except (SafetensorError, OSError) as error:
+        raise EngineError(f"the weights file cannot be read: {error}", where=where, mend=mend) from None
+    if metadata.get("format") != FORMAT:
+        raise EngineError(
+            f"format {metadata.get('format', 'none')!r} is not {FORMAT!r}", where=where, mend=mend
+        )
+    model = Street(StreetConfig.from_dict(json.loads(metadata["config"])))
+    wanted = {name: t for name, t in model.state_dict().items() if t.is_floating_point()}
+    wrong = _differences(wanted, tensors)
+    if wrong:
+        raise EngineError(wrong, where=where, mend=mend)
+    model.load_state_dict(tensors, strict=False)  # only batch norm's step counters stay at their default
+    return model.eval()
+
+
+def _differences(wanted: Mapping[str, Tensor], found: Mapping[str, Tensor]) -> str:
+    """One line that names the first few missing, left-over and wrongly shaped tensors; empty if all fit."""
+    missing = sorted(wanted.keys() - found.keys())
+    left_over = sorted(found.keys() - wanted.keys())
+    reshaped = [
+        f"{name} {tuple(found[name].shape)} for {tuple(wanted[name].shape)}"
+        for name in sorted(wanted.keys() & found.keys())
+        if wanted[name].shape != found[name].shape
+    ]
+    told = (("missing", missing), ("left over", left_over), ("wrong shape", reshaped))
+    return "; ".join(
+        f"{len(names)} {what}: {', '.join(names[:3])}{', …' if len(names) > 3 else ''}"
+        for what, names in told
+        if names
+    )
