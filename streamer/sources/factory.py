@@ -1,0 +1,25 @@
+"""Which source reads this url? The one place that knows."""
+
+from __future__ import annotations
+
+from streamer.clock import Clock
+from streamer.ports import PictureTap, Source
+from streamer.sources.address import Kind, parse_address
+from streamer.sources.video import SourceSpec, VideoSource
+from streamer.types import Hw
+
+
+def open_source(
+    spec: SourceSpec, *, epoch: int, input_hw: Hw, clock: Clock, tap: PictureTap | None = None
+) -> Source:
+    """A source for `spec.url`, not yet opened; its frames are resized to `input_hw`.
+
+    Knows rtsp, rtsps, http, https, file (or a path), device (or /dev/videoN) and world. Raises SourceError (INVALID)
+    that names them for any other url.
+    """
+    address = parse_address(spec.url, where=f"stream {spec.name}")
+    if address.kind is Kind.WORLD:
+        from streamer.sources.world import WorldSource
+
+        return WorldSource(spec, epoch=epoch, input_hw=input_hw, clock=clock, tap=tap)
+    return VideoSource(spec, address, epoch=epoch, input_hw=input_hw, clock=clock, tap=tap)

@@ -1,0 +1,438 @@
+"""One connection to one camera, stream or file, through FFmpeg: packets in, frames at the engine's size out.
+
+Decoding and resizing happen on the calling thread, which is the stream's own; FFmpeg releases the GIL for both, so
+streams run side by side. One decoder thread per stream: on a 768x432 H.264 file a second one costs 25-50 % more CPU
+a frame, and frame threading would hold live pictures back by a frame per thread. A live stream larger than full HD
+gets slice threads, which add no delay.
+
+The camera's wall clock: FFmpeg attaches a producer reference time to each RTP packet once the first RTCP sender
+report has come, and `FrameRef.wall_ns` is that. Before it, and for everything that is not RTP, it is this host's time
+of arrival.
+"""
+
+from __future__ import annotations
+
+import logging
+import socket
+import struct
+import threading
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, nullcontext
+from fractions import Fraction
+from pathlib import Path
+from typing import Protocol, cast
+
+import av
+import av.error
+import numpy as np
+from av.container import InputContainer
+from av.packet import Packet
+from av.stream import Discard
+from av.video.frame import VideoFrame
+from av.video.reformatter import Interpolation, VideoReformatter
+from av.video.stream import VideoStream
+
+from streamer.clock import Clock
+from streamer.errors import SourceCode, SourceError
+from streamer.ports import PictureTap, SourceInfo
+from streamer.sources.address import Address, Kind
+from streamer.sources.failure import failure, source_error
+from streamer.sources.interrupt import Guard, install
+from streamer.sources.timeline import Thinner, Timeline
+from streamer.types import U8, Frame, FrameRef, Hw
+
+# Bad packets in a row, with no good one between, after which the stream is called unreadable.
+MAX_BAD_RUN = 500
+# A camera whose clock says an earlier year was never set; its time is worth nothing.
+_YEAR_2000_NS = 946_684_800 * 1_000_000_000
+# Paced playback that fell behind by more than this goes on from now instead of rushing to catch up.
+_MAX_LAG_S = 1.0
+_FULL_HD_PX = 1920 * 1088
+_DEFAULT_FPS = 25.0
+
+logging.getLogger("libav").setLevel(logging.CRITICAL)
+
+
+class SourceSpec(Protocol):
+    """What a source needs to know of a stream's configuration."""
+
+    @property
+    def name(self) -> str: ...
+    @property
+    def url(self) -> str: ...
+    @property
+    def loop(self) -> bool: ...
+    @property
+    def realtime(self) -> bool | None: ...
+    @property
+    def transport(self) -> str: ...
+    @property
+    def max_fps(self) -> float | None: ...
+    @property
+    def open_timeout_s(self) -> float: ...
+    @property
+    def read_timeout_s(self) -> float: ...
+
+
+class VideoSource:
+    """One connection: `open`, then `frames` once, then `close`. A reconnect is a new object with a new epoch.
+
+    A file with `realtime` is played at its own speed, as a camera would send it, and counts as live. `skipped` counts
+    packets that could not be decoded, `thinned` the frames left out for `max_fps`; both may be read from any thread.
+    """
+
+    def __init__(
+        self,
+        spec: SourceSpec,
+        address: Address,
+        *,
+        epoch: int,
+        input_hw: Hw,
+        clock: Clock,
+        tap: PictureTap | None = None,
+    ) -> None:
+        self._spec = spec
+        self._address = address
+        self._where = f"stream {spec.name}"
+        self._epoch = epoch
+        self._input_hw = input_hw
+        self._clock = clock
+        self._tap = tap
+        self._guard = Guard()
+        self._lock = (
+            threading.Lock()
+        )  # held while FFmpeg works on the container, so `close` cannot free it there
+        self._container: InputContainer | None = None
+        self._stream: VideoStream | None = None
+        self._packets: Iterator[Packet[VideoStream]] = iter(())
+        self._paced = False
+        self._live = False
+        self._bad_run = 0
+        self._last_picture_ns = 0
+        # A camera's key frame may be many seconds away, so silence of pictures is given more time than of packets.
+        self._no_picture_ns = int(max(30.0, 3 * spec.read_timeout_s) * 1e9)
+        self.skipped = 0
+        self.thinned = 0
+
+    # ------------------------------------------------------------------------------------------------ opening
+
+    def open(self) -> SourceInfo:
+        """Connect and read enough to know what comes; at most `open_timeout_s`. Raises SourceError."""
+        with self._lock:
+            if self._guard.cancelled.is_set():
+                raise self._error(SourceCode.LOST, "it was closed while it was being opened")
+            try:
+                with self._guarded(self._spec.open_timeout_s):
+                    info = self._connect()
+            except (av.error.FFmpegError, OSError, ValueError) as error:
+                self._dispose()
+                if self._guard.cancelled.is_set():
+                    raise self._error(SourceCode.LOST, "it was closed while it was being opened") from None
+                raise failure(error, self._address, where=self._where, opening=True) from None
+            except BaseException:
+                self._dispose()
+                raise
+        if self._guard.cancelled.is_set():
+            self.close()
+            raise self._error(SourceCode.LOST, "it was closed while it was being opened")
+        return info
+
+    def _connect(self) -> SourceInfo:
+        address, spec = self._address, self._spec
+        if address.host is not None:
+            _resolve(address, spec.open_timeout_s, self._guard, self._where)
+        elif address.kind is Kind.FILE and Path(address.shown).exists() and not Path(address.shown).is_file():
+            # A folder, or a pipe that would block for ever in the kernel where no deadline reaches.
+            raise self._error(SourceCode.INVALID, "it is no regular file", "name a video file")
+        dialled = address.kind is not Kind.FILE
+        # Only with a timeout does PyAV arm the interrupt callback at all, and files are quicker without it.
+        timeout = (spec.open_timeout_s, spec.read_timeout_s) if dialled else None
+        install()
+        container = av.open(
+            address.ffmpeg,
+            mode="r",
+            format="v4l2" if address.kind is Kind.DEVICE else None,
+            options=self._options(),
+            timeout=timeout,
+        )
+        self._container = container
+        stream = next((s for s in container.streams.video if not _is_cover_art(s)), None)
+        if stream is None:
+            raise self._error(SourceCode.INVALID, "it holds no video", "check that it plays elsewhere")
+        context = stream.codec_context
+        if context is None:
+            raise self._error(
+                SourceCode.CODEC_UNSUPPORTED, "its video codec is not supported", "convert it to H.264"
+            )
+        if context.width <= 0 or context.height <= 0:
+            raise self._error(SourceCode.INVALID, "no picture came", "check that it plays elsewhere")
+        for other in container.streams:
+            if other.index != stream.index:
+                other.discard = Discard.all
+        seekable_end = container.duration is not None and address.kind in (Kind.FILE, Kind.HTTP)
+        self._paced = bool(spec.realtime) and seekable_end
+        self._live = self._paced or not (seekable_end or address.kind is Kind.FILE)
+        large = context.width * context.height > _FULL_HD_PX
+        context.thread_type = "SLICE"
+        context.thread_count = 0 if large and self._live else 1
+        context.copy_opaque = True
+        self._stream = stream
+        self._packets = container.demux(stream)
+        rate = stream.average_rate or stream.guessed_rate
+        fps = float(rate) if rate and 0 < rate <= 1000 else None
+        return SourceInfo(context.codec.name, context.width, context.height, fps, self._live)
+
+    def _options(self) -> dict[str, str]:
+        kind = self._address.kind
+        if kind is Kind.RTSP:
+            return {
+                "rtsp_transport": self._spec.transport,
+                "allowed_media_types": "video",
+                # Half a second of packets is enough to see the codec; the default waits up to five.
+                "analyzeduration": "500000",
+                "fpsprobesize": "0",
+                "buffer_size": str(1 << 20),
+                "timeout": str(int(self._spec.read_timeout_s * 1e6)),
+            }
+        if kind is Kind.HTTP:
+            return {"rw_timeout": str(int(self._spec.read_timeout_s * 1e6))}
+        return {}
+
+    # ------------------------------------------------------------------------------------------------ reading
+
+    def frames(self) -> Iterator[Frame]:
+        """Decoded frames, images uint8 (H, W, 3) RGB read-only at the engine's size.
+
+        Ends at the end of a file (never with `loop`) and soon after `close`; raises SourceError when a live stream is
+        lost, says nothing for `read_timeout_s`, or cannot be decoded.
+        """
+        stream = self._stream
+        if stream is None:
+            raise RuntimeError("frames() before open()")
+        nominal = stream.average_rate or stream.guessed_rate or _DEFAULT_FPS
+        time_base = stream.time_base or Fraction(1, 90_000)
+        timeline = Timeline(time_base, 1.0 / float(nominal))
+        thinner = Thinner(self._spec.max_fps)
+        pace = _Pace(self._clock, self._guard.cancelled)
+        reformatter = VideoReformatter()
+        seq = decoded = decoded_before_round = 0
+        self._last_picture_ns = self._clock.monotonic_ns()
+        try:
+            while True:
+                pictures = self._next_pictures()
+                if self._guard.cancelled.is_set():
+                    return
+                if pictures is None:
+                    if self._live and not self._paced:
+                        raise self._error(SourceCode.LOST, "the server ended the stream")
+                    if decoded == decoded_before_round:
+                        raise self._error(SourceCode.INVALID, "no picture in it can be decoded")
+                    if not self._spec.loop:
+                        return
+                    decoded_before_round = decoded
+                    self._rewind()
+                    timeline.restart()
+                    continue
+                for picture in pictures:
+                    decoded += 1
+                    pts = timeline.stamp(picture.pts)
+                    time_s = float(pts * time_base)
+                    if not thinner.keeps(time_s):
+                        self.thinned += 1
+                        continue
+                    if self._paced and pace.wait_for(time_s):
+                        return
+                    # A paced file's picture is captured when it is due, not when it was read ahead of time.
+                    stamps = None if self._paced else cast(tuple[int, int] | None, picture.opaque)
+                    captured_ns, wall_ns = stamps or (self._clock.monotonic_ns(), self._clock.wall_ns())
+                    ref = FrameRef(self._spec.name, self._epoch, seq, pts, time_base, captured_ns, wall_ns)
+                    image = _resized(reformatter, picture, self._input_hw)
+                    decoded_ns = self._clock.monotonic_ns()
+                    if self._tap is not None and self._tap.wanted:
+                        self._tap.offer(ref, picture)
+                    seq += 1
+                    yield Frame(ref, image, (picture.height, picture.width), decoded_ns)
+                    if self._guard.cancelled.is_set():
+                        return
+        finally:
+            with self._lock:
+                self._dispose()
+
+    def _next_pictures(self) -> list[VideoFrame] | None:
+        """What the next packet decodes to (often one picture, or none); None at the end or when closed."""
+        with self._lock:
+            if self._guard.cancelled.is_set() or self._container is None:
+                return None
+            with self._guarded(self._spec.read_timeout_s):
+                packet = self._read()
+            if packet is None or self._guard.cancelled.is_set():
+                return None
+            now_ns = self._clock.monotonic_ns()
+            if packet.size:
+                packet.opaque = (now_ns, self._wall_ns(packet))
+            try:
+                pictures = packet.decode()
+            except av.error.InvalidDataError:
+                self._count_bad()
+                return []
+            except av.error.EOFError:
+                return None
+            except av.error.FFmpegError as error:
+                raise failure(error, self._address, where=self._where, opening=False) from None
+            if pictures:
+                self._bad_run = 0
+                self._last_picture_ns = now_ns
+            elif not packet.size:
+                return None
+            elif self._live and now_ns - self._last_picture_ns > self._no_picture_ns:
+                raise self._error(SourceCode.TIMEOUT, "packets come, but no picture for too long")
+            return pictures
+
+    def _read(self) -> Packet[VideoStream] | None:
+        """The next packet of the video; None at the end."""
+        while True:
+            try:
+                return next(self._packets, None)
+            except av.error.InvalidDataError:
+                self._count_bad()
+                assert self._container is not None and self._stream is not None
+                self._packets = self._container.demux(self._stream)
+            except (av.error.FFmpegError, OSError) as error:
+                if self._guard.cancelled.is_set():
+                    return None
+                raise failure(error, self._address, where=self._where, opening=False) from None
+
+    def _count_bad(self) -> None:
+        self.skipped += 1
+        self._bad_run += 1
+        if self._bad_run >= MAX_BAD_RUN:
+            raise self._error(SourceCode.INVALID, f"{MAX_BAD_RUN} packets in a row cannot be decoded")
+
+    def _wall_ns(self, packet: Packet[VideoStream]) -> int:
+        """Unix time of the packet: the camera's where it is known and sane, else this host's now."""
+        if self._address.kind is Kind.RTSP and packet.has_sidedata("prft"):
+            data = bytes(packet.get_sidedata("prft"))
+            if len(data) >= 8:
+                wall_ns = (
+                    int(struct.unpack_from("=q", data)[0]) * 1000
+                )  # AVProducerReferenceTime.wallclock, us
+                if wall_ns > _YEAR_2000_NS:
+                    return wall_ns
+        return self._clock.wall_ns()
+
+    def _rewind(self) -> None:
+        """Back to the first frame; a file that cannot seek is opened again."""
+        with self._lock:
+            if self._guard.cancelled.is_set() or self._container is None or self._stream is None:
+                return
+            try:
+                with self._guarded(self._spec.open_timeout_s):
+                    try:
+                        self._container.seek(self._stream.start_time or 0, stream=self._stream)
+                        self._packets = self._container.demux(self._stream)
+                    except av.error.FFmpegError:
+                        self._dispose()
+                        self._connect()
+            except (av.error.FFmpegError, OSError) as error:
+                raise failure(error, self._address, where=self._where, opening=True) from None
+
+    # ------------------------------------------------------------------------------------------------ closing
+
+    def close(self) -> None:
+        """Let go of the connection; from any thread, any number of times. A blocked call ends within 0.2 s or so."""
+        self._guard.cancel()
+        # Whoever holds the lock is inside FFmpeg: the guard gets it out, and it disposes of the container itself.
+        if self._lock.acquire(blocking=False):
+            try:
+                self._dispose()
+            finally:
+                self._lock.release()
+
+    def _dispose(self) -> None:
+        """Free the container; the caller holds the lock."""
+        self._packets = iter(())
+        self._stream = None
+        container, self._container = self._container, None
+        if container is not None:
+            container.close()
+
+    def _guarded(self, seconds: float) -> AbstractContextManager[None]:
+        return nullcontext() if self._address.kind is Kind.FILE else self._guard.within(seconds)
+
+    def _error(self, code: SourceCode, what: str, mend: str = "") -> SourceError:
+        return source_error(self._address, code, what, where=self._where, mend=mend)
+
+
+class _Pace:
+    """Holds frames back until they are due: the first is due at once, the others by their stream time."""
+
+    def __init__(self, clock: Clock, cancelled: threading.Event) -> None:
+        self._clock = clock
+        self._cancelled = cancelled
+        self._zero_s: float | None = None
+
+    def wait_for(self, time_s: float) -> bool:
+        """Wait until the frame at `time_s` of stream time is due; True if cancelled meanwhile."""
+        now_s = self._clock.monotonic_ns() / 1e9
+        if self._zero_s is None or now_s - (self._zero_s + time_s) > _MAX_LAG_S:
+            self._zero_s = now_s - time_s
+        early_s = self._zero_s + time_s - now_s
+        return self._clock.wait(self._cancelled, early_s) if early_s > 0 else self._cancelled.is_set()
+
+
+def _resized(reformatter: VideoReformatter, picture: VideoFrame, hw: Hw) -> U8:
+    """uint8 (H, W, 3) RGB, read-only: a view of swscale's own output, no copy."""
+    height, width = hw
+    # One thread: swscale's default is one per core, which costs more than it gains at this size.
+    small = reformatter.reformat(
+        picture, width, height, "rgb24", interpolation=Interpolation.BILINEAR, threads=1
+    )
+    plane = small.planes[0]
+    rows = np.frombuffer(memoryview(plane), np.uint8).reshape(-1, plane.line_size)[:height, : width * 3]
+    image: U8 = rows.reshape(height, width, 3)
+    image.setflags(write=False)
+    return image
+
+
+def _is_cover_art(stream: VideoStream) -> bool:
+    return bool(stream.disposition & type(stream.disposition).attached_pic)
+
+
+def _resolve(address: Address, timeout_s: float, guard: Guard, where: str) -> None:
+    """Look the host up first, on a thread of its own: FFmpeg would do it in a call that no deadline can end.
+
+    A resolver that hangs keeps that one thread until the system's own limit; the stream is free at the deadline.
+    """
+    done = threading.Event()
+    outcome: list[OSError | None] = []
+
+    def look_up() -> None:
+        try:
+            socket.getaddrinfo(address.host, address.port, type=socket.SOCK_STREAM)
+            outcome.append(None)
+        except OSError as error:
+            outcome.append(error)
+        except UnicodeError:
+            outcome.append(OSError("not a host name"))
+        done.set()
+
+    threading.Thread(target=look_up, name=f"resolve {address.host}", daemon=True).start()
+    waited_s, tick_s = 0.0, 0.05
+    while not done.wait(tick_s):
+        waited_s += tick_s
+        if guard.cancelled.is_set() or waited_s >= timeout_s:
+            raise source_error(
+                address,
+                SourceCode.TIMEOUT,
+                f"the name {address.host} was not resolved in time",
+                where=where,
+                mend="check the name server",
+            )
+    if outcome[0] is not None:
+        raise source_error(
+            address,
+            SourceCode.NOT_FOUND,
+            f"there is no host {address.host}",
+            where=where,
+            mend="check the name",
+        )
