@@ -220,15 +220,13 @@ class Street(nn.Module):
     def look(self, images: Tensor) -> Scene:
         """All that needs no track: `images` uint8 (B, H, W, 3) RGB to a Scene."""
         config = self.config
-        dim, heads, layers = config.hidden_dim, config.heads, config.layers
+        dim = config.hidden_dim
         pixels = images.permute(0, 3, 1, 2).float() * (1 / 64) - 2.0  # NHWC memory is channels_last already
         x2, x4, x8, x16 = self.backbone(pixels)
         f8, mask_features = self.pyramid(x2, x4, x8, self.context(x16))
         heat_logits, dense_boxes = self.dense(f8)
         tokens = self.token_norm(f8.flatten(2).transpose(1, 2))  # (B, D, rows, columns) -> (B, S, D)
-        s = tokens.shape[1]
-        keys_values = self.keys_values(tokens).view(-1, s, 2 * layers, heads, dim // heads)
-        keys_values = keys_values.permute(2, 0, 3, 1, 4)  # (B, S, 2*layers, h, d) -> (2*layers, B, h, S, d)
+        keys, values = self.spread(tokens)
         boxes = dense_boxes.detach()
         probabilities = heat_logits.detach().float().sigmoid()
         evidence = torch.cat(
@@ -246,13 +244,21 @@ class Street(nn.Module):
             f8,
             heat_logits,
             dense_boxes,
-            keys_values[:layers],
-            keys_values[layers:],
+            keys,
+            values,
             evidence,
             seed_features,
             seed_boxes,
             mask_features,
         )
+
+    def spread(self, tokens: Tensor) -> tuple[Tensor, Tensor]:
+        """What the decoder layers attend to: tokens (B, S, D) to keys and values, each (layers, B, h, S, d)."""
+        dim, heads, layers = self.config.hidden_dim, self.config.heads, self.config.layers
+        s = tokens.shape[1]
+        both = self.keys_values(tokens).view(-1, s, 2 * layers, heads, dim // heads)
+        both = both.permute(2, 0, 3, 1, 4)  # (B, S, 2*layers, h, d) -> (2*layers, B, h, S, d)
+        return both[:layers], both[layers:]
 
     def _peaks(self, probabilities: Tensor) -> Tensor:
         """The Q cells that stand out most: (B, C, rows, columns) to indices i64 (B, Q, 1) into the S tokens.
@@ -310,10 +316,18 @@ class Street(nn.Module):
         """
         scene = self.look(images)
         last = self.decode(scene, track_hs, track_boxes, track_valid)[-1]
-        boxes = torch.cat(
-            (last.boxes[..., :2].clamp(0.0, 1.0), last.boxes[..., 2:].clamp(SMALLEST_SIDE, 1.0)), dim=-1
+        logits, boxes, mask_embed, next_hs = self.answer(last)
+        return logits, boxes, mask_embed, scene.mask_features, next_hs
+
+    def answer(self, last: LayerOutput) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """The last layer's rows as they are served: logits, boxes inside the picture, mask kernels, next queries."""
+        centre, size = last.boxes[..., :2].clamp(0.0, 1.0), last.boxes[..., 2:].clamp(SMALLEST_SIDE, 1.0)
+        return (
+            last.logits,
+            torch.cat((centre, size), dim=-1),
+            self.mask_kernel(last.hs),
+            self.next_hs(last.hs),
         )
-        return last.logits, boxes, self.mask_kernel(last.hs), scene.mask_features, self.next_hs(last.hs)
 
 
 def example_inputs(
