@@ -1,0 +1,101 @@
+"""What is known of a world: its configuration, its vocabularies and the truth about one frame."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from streamer.errors import SightlineError
+
+LABELS = ("person", "car", "bus", "bicycle", "dog")
+ACTIONS = ("walk", "run", "stand", "wave", "fall")
+SEMANTIC = (
+    "sky", "building", "road", "marking", "pavement", "grass", "vegetation", "furniture",
+    "person", "car", "bus", "bicycle", "dog",
+)  # fmt: skip
+KEYPOINTS = (
+    "head", "left_shoulder", "right_shoulder", "left_elbow", "right_elbow", "left_wrist", "right_wrist",
+    "left_hip", "right_hip", "left_knee", "right_knee", "left_ankle", "right_ankle",
+)  # fmt: skip
+WEATHERS = ("clear", "overcast", "rain")
+THEMES = ("brick", "pastel", "concrete", "sandstone", "timber")
+
+PERSON, CAR, BUS, BICYCLE, DOG = range(5)
+WALK, RUN, STAND, WAVE, FALL = range(5)
+NO_ACTION = -1
+SKY, BUILDING, ROAD, MARKING, PAVEMENT, GRASS, VEGETATION, FURNITURE = range(8)
+SEMANTIC_OF_LABEL = 8  # semantic class of label 0; the others follow in the order of LABELS
+MIN_SIDE, MAX_SIDE = 32, 4096
+MAX_PEOPLE, MAX_VEHICLES = 60, 30
+
+
+@dataclass(frozen=True, slots=True)
+class WorldConfig:
+    """One street. Sizes in pixels, `hour` of the day 0..24, `noise` the sensor's sigma in grey levels (0 = none).
+
+    `people` counts pedestrians, `vehicles` cars, buses and bicycles (moving or parked). None = drawn from the seed.
+    Raises SightlineError for a value that has no meaning.
+    """
+
+    seed: int
+    height: int = 144
+    width: int = 256
+    fps: float = 12.5
+    people: int | None = None
+    vehicles: int | None = None
+    weather: str = "clear"
+    hour: float | None = None
+    noise: float | None = None
+    theme: str | None = None
+
+    def __post_init__(self) -> None:
+        for name, value, low, high in (
+            ("seed", self.seed, 0, 2**63 - 1),
+            ("height", self.height, MIN_SIDE, MAX_SIDE),
+            ("width", self.width, MIN_SIDE, MAX_SIDE),
+            ("fps", self.fps, 0.1, 240),
+            ("people", self.people, 0, MAX_PEOPLE),
+            ("vehicles", self.vehicles, 0, MAX_VEHICLES),
+            ("hour", self.hour, 0, 24),
+            ("noise", self.noise, 0, 60),
+        ):
+            if value is not None and not (math.isfinite(value) and low <= value <= high):
+                raise SightlineError(
+                    f"{name} = {value} is out of range", where="world", mend=f"use {low} to {high}"
+                )
+        if self.weather not in WEATHERS:
+            raise SightlineError(
+                f"unknown weather {self.weather!r}", where="world", mend=f"use one of {', '.join(WEATHERS)}"
+            )
+        if self.theme is not None and self.theme not in THEMES:
+            raise SightlineError(
+                f"unknown theme {self.theme!r}", where="world", mend=f"use one of {', '.join(THEMES)}"
+            )
+
+
+@dataclass(frozen=True, slots=True)
+class Truth:
+    """The truth about one frame of N objects, nearest last; arrays are read-only.
+
+    boxes_xyxy f32 (N,4) px, extent of the visible pixels (right and bottom exclusive); full_boxes_xyxy f32 (N,4) px of
+    the whole object, unclipped; labels i64 (N,) into LABELS; ids i64 (N,), never reused in a world; visibility f32
+    (N,): visible share of the object's pixels, 0..1; actions i64 (N,) into ACTIONS, -1 none; keypoints f32 (N,K,3)
+    px x, y and v (0 out of the picture or no person, 1 hidden, 2 visible); instances i16 (H,W): -1 or row;
+    semantic u8 (H,W) into SEMANTIC; caption: one sentence.
+    """
+
+    frame: int
+    time_s: float
+    boxes_xyxy: NDArray[np.float32]
+    full_boxes_xyxy: NDArray[np.float32]
+    labels: NDArray[np.int64]
+    ids: NDArray[np.int64]
+    visibility: NDArray[np.float32]
+    actions: NDArray[np.int64]
+    keypoints: NDArray[np.float32]
+    instances: NDArray[np.int16]
+    semantic: NDArray[np.uint8]
+    caption: str

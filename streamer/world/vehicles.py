@@ -1,0 +1,367 @@
+"""Cars, buses, bicycles and dogs as shapes.
+
+A vehicle body is a convex profile (along, up) pulled out to its width; of its faces only those turned to the camera are
+drawn, so a body needs no sorting. Vehicles run along the street: `direction` is +1 or -1 on the x axis.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+
+from streamer.world.camera import F64, Camera
+from streamer.world.draw import CONVEX, DISC, LINE, LOOP, SHIFT, Rgb, Shape, fixed, lit
+
+PAINTS: tuple[Rgb, ...] = (
+    (176, 34, 38), (30, 62, 120), (226, 226, 224), (44, 46, 52), (140, 146, 152), (196, 160, 60), (40, 96, 72),
+    (92, 130, 160), (120, 40, 70), (206, 110, 50), (180, 186, 170),
+)  # fmt: skip
+BUS_PAINTS: tuple[Rgb, ...] = (
+    (196, 40, 40),
+    (228, 178, 44),
+    (44, 110, 168),
+    (70, 146, 90),
+    (220, 220, 214),
+    (230, 120, 40),
+)
+COATS: tuple[Rgb, ...] = (
+    (120, 82, 50),
+    (48, 40, 36),
+    (210, 180, 130),
+    (230, 224, 214),
+    (150, 110, 80),
+    (96, 92, 90),
+)
+
+Points = list[tuple[float, float]]
+
+
+@dataclass(frozen=True, slots=True)
+class VehicleLook:
+    """A car or a bus: size in metres; `shape` is sedan, hatch, van or bus."""
+
+    shape: str
+    length: float
+    width: float
+    height: float
+    paint: Rgb
+    stripe: Rgb
+
+
+def draw_car(rng: np.random.Generator) -> VehicleLook:
+    """A car by chance."""
+    shape = ("sedan", "hatch", "van")[int(rng.choice(3, p=(0.4, 0.38, 0.22)))]
+    length, height = {"sedan": (4.5, 1.42), "hatch": (3.9, 1.5), "van": (4.8, 1.95)}[shape]
+    paint = PAINTS[int(rng.integers(len(PAINTS)))]
+    grow = float(rng.uniform(0.94, 1.08))
+    return VehicleLook(
+        shape, length * grow, 1.75, height * float(rng.uniform(0.96, 1.05)), paint, (24, 24, 26)
+    )
+
+
+def draw_bus(rng: np.random.Generator) -> VehicleLook:
+    """A bus by chance."""
+    i, j = (int(v) for v in rng.choice(len(BUS_PAINTS), 2, replace=False))
+    return VehicleLook(
+        "bus", float(rng.uniform(8.5, 10.5)), 2.4, float(rng.uniform(2.8, 3.1)), BUS_PAINTS[i], BUS_PAINTS[j]
+    )
+
+
+def _profiles(look: VehicleLook) -> tuple[Points, Points | None, Points]:
+    """Lower body, cabin (or None) and side glass, counter-clockwise with the nose at +x."""
+    a, h = look.length / 2, look.height
+    if look.shape == "bus":
+        body = [
+            (-a, 0.32),
+            (a - 0.1, 0.32),
+            (a, 0.6),
+            (a - 0.12, h - 0.1),
+            (a - 0.4, h),
+            (-a + 0.15, h),
+            (-a, h - 0.15),
+        ]
+        return body, None, [(-a + 0.3, 1.25), (a - 0.25, 1.25), (a - 0.35, h - 0.42), (-a + 0.3, h - 0.42)]
+    belt = 0.86 if look.shape != "van" else 1.0
+    body = [
+        (-a + 0.06, 0.26),
+        (a - 0.12, 0.24),
+        (a, 0.42),
+        (a - 0.1, belt - 0.14),
+        (a * 0.45, belt),
+        (-a + 0.1, belt),
+        (-a, 0.6),
+    ]
+    if look.shape == "sedan":
+        cabin = [(-a * 0.72, belt - 0.03), (a * 0.46, belt - 0.03), (a * 0.12, h), (-a * 0.42, h)]
+    elif look.shape == "hatch":
+        cabin = [(-a * 0.96, belt - 0.03), (a * 0.5, belt - 0.03), (a * 0.12, h), (-a * 0.8, h)]
+    else:
+        cabin = [(-a * 0.98, belt - 0.03), (a * 0.66, belt - 0.03), (a * 0.38, h), (-a * 0.95, h)]
+    cx = sum(p[0] for p in cabin) / 4
+    glass = [(cx + (px - cx) * 0.88, belt + 0.03 if i < 2 else h - 0.1) for i, (px, _) in enumerate(cabin)]
+    return body, cabin, glass
+
+
+class _Mesh:
+    """Collects world points for one projection, then hands out canvas polygons."""
+
+    def __init__(self, camera: Camera, x: float, z: float, direction: int) -> None:
+        self.camera, self.x, self.z, self.direction = camera, x, z, direction
+        self.rows: list[tuple[float, float, float]] = []
+
+    def add(self, points: Points, z_offset: float) -> slice:
+        start = len(self.rows)
+        self.rows += [(self.x + self.direction * px, py, self.z + z_offset) for px, py in points]
+        return slice(start, len(self.rows))
+
+    def done(self) -> tuple[np.ndarray, F64]:
+        px, depth = self.camera.project(np.array(self.rows))
+        return fixed(px), depth
+
+
+def _turned_to_us(quad: np.ndarray) -> bool:
+    (x0, y0), (x1, y1), (x2, y2), (x3, y3) = quad.tolist()
+    return bool((x2 - x0) * (y3 - y1) - (x3 - x1) * (y2 - y0) > 0)
+
+
+def vehicle_shapes(
+    camera: Camera,
+    look: VehicleLook,
+    x: float,
+    z: float,
+    direction: int,
+    rolled_m: float,
+    light: F64,
+    night: bool,
+) -> list[Shape]:
+    """Shapes of a car or bus whose middle stands at (x, z); `rolled_m` turns the wheels."""
+    body, cabin, glass = _profiles(look)
+    half, inner = look.width / 2, look.width / 2 - (0.13 if cabin else 0.0)
+    mesh = _Mesh(camera, x, z, direction)
+    near_body, far_body = mesh.add(body, -half), mesh.add(body, half)
+    near_cabin = far_cabin = slice(0, 0)
+    if cabin:
+        near_cabin, far_cabin = mesh.add(cabin, -inner), mesh.add(cabin, inner)
+    pane = mesh.add(glass, -inner)
+    a = look.length / 2
+    radius = 0.44 if look.shape == "bus" else 0.33
+    turn = rolled_m / radius
+    circle = [(radius * math.cos(t * math.pi / 6), radius * math.sin(t * math.pi / 6)) for t in range(12)]
+    wheels = []
+    for at in (-a * 0.62, a * 0.64):
+        tyre = mesh.add([(at + px, radius + py) for px, py in circle], -half - 0.01)
+        hub = mesh.add([(at + 0.58 * px, radius + 0.58 * py) for px, py in circle[::2]], -half - 0.02)
+        spoke = mesh.add(
+            [
+                (at + s * 0.55 * radius * math.cos(turn), radius - s * 0.55 * radius * math.sin(turn))
+                for s in (1, -1)
+            ],
+            -half - 0.03,
+        )
+        wheels.append((tyre, hub, spoke))
+    lamp_up = 0.62 if look.shape != "bus" else 0.75
+    nose_z = [(a + 0.01, lamp_up), (a + 0.01, lamp_up + 0.16)]
+    front = [(mesh.add(nose_z, s * half * 0.95), mesh.add(nose_z, s * half * 0.6)) for s in (-1, 1)]
+    tail_z = [(-a - 0.01, lamp_up), (-a - 0.01, lamp_up + 0.16)]
+    rear = [(mesh.add(tail_z, s * half * 0.95), mesh.add(tail_z, s * half * 0.65)) for s in (-1, 1)]
+    side_front = mesh.add(
+        [(a - 0.34, lamp_up), (a - 0.04, lamp_up), (a - 0.06, lamp_up + 0.14), (a - 0.3, lamp_up + 0.12)],
+        -half - 0.01,
+    )
+    side_rear = mesh.add(
+        [
+            (-a + 0.03, lamp_up),
+            (-a + 0.26, lamp_up),
+            (-a + 0.26, lamp_up + 0.15),
+            (-a + 0.06, lamp_up + 0.15),
+        ],
+        -half - 0.01,
+    )
+    sill = mesh.add([(-a * 0.9, 0.36), (a * 0.9, 0.36)], -half - 0.01)
+    door = mesh.add([(0.06 * a, 0.4), (0.06 * a, 0.84)], -half - 0.01)
+    stripe = mesh.add([(-a, 0.8), (a - 0.02, 0.8), (a - 0.02, 1.05), (-a, 1.05)], -half - 0.005)
+    pillars = [
+        mesh.add([(px, 1.25), (px, look.height - 0.42)], -half - 0.01)
+        for px in np.linspace(-a + 1.3, a - 1.4, 6).tolist()
+    ]
+    shield = mesh.add([(a + 0.0, 1.2), (a - 0.1, look.height - 0.3)], -half * 0.9)
+    shield_far = mesh.add([(a + 0.0, 1.2), (a - 0.1, look.height - 0.3)], half * 0.9)
+    pts, depth = mesh.done()
+
+    paint = lit(look.paint, light)
+    window = (206, 186, 130) if night and look.shape == "bus" else lit((58, 74, 88), light)
+    shapes: list[Shape] = []
+
+    def strips(near: slice, far: slice, glazed: bool) -> None:
+        n, f = pts[near], pts[far]
+        if direction < 0:
+            n, f = n[::-1], f[::-1]
+        count = len(n)
+        for i in range(count):
+            j = (i + 1) % count
+            quad = np.stack([n[i], n[j], f[j], f[i]])
+            if not _turned_to_us(quad):
+                continue
+            # A face lying flat looks at the sky; an upright one (windscreens, nose, tail) is darker or glass.
+            slope = abs(int(n[i][0]) - int(n[j][0])) > abs(int(n[i][1]) - int(n[j][1]))
+            if glazed and i in (1, 3):
+                rgb = lit((84, 104, 120), light)
+            else:
+                rgb = lit(look.paint, light, 1.16 if slope else 0.86)
+            shapes.append(Shape(CONVEX, quad, rgb, 0))
+
+    strips(near_body, far_body, False)
+    shapes.append(Shape(CONVEX, pts[near_body], paint, 0))
+    if cabin:
+        strips(near_cabin, far_cabin, True)
+        shapes.append(Shape(CONVEX, pts[near_cabin], lit(look.paint, light, 0.94), 0))
+    shapes.append(Shape(CONVEX, pts[pane], window, 0))
+    px_per_m = camera.focal_px / float(depth[0])
+    line = max(1, round(0.06 * px_per_m))
+    if look.shape == "bus":
+        shapes.append(Shape(CONVEX, pts[stripe], lit(look.stripe, light), 0))
+        shapes += [Shape(LINE, pts[p], lit(look.paint, light, 0.8), line) for p in pillars]
+        front_glass = np.stack([pts[shield][0], pts[shield][1], pts[shield_far][1], pts[shield_far][0]])
+        if (
+            _turned_to_us(front_glass) == (direction > 0)
+            and abs(int(front_glass[0][0]) - int(front_glass[3][0])) > 24
+        ):
+            shapes.append(Shape(CONVEX, front_glass, lit((70, 88, 100), light), 0))
+    else:
+        middle = (pts[pane][0] + pts[pane][1]) // 2, (pts[pane][2] + pts[pane][3]) // 2
+        shapes.append(Shape(LINE, np.stack(middle), lit(look.paint, light, 0.8), line))
+        shapes.append(Shape(LINE, pts[door], lit(look.paint, light, 0.66), max(1, line // 2)))
+    shapes.append(Shape(LINE, pts[sill], lit(look.paint, light, 0.55), line))
+    for tyre, hub, spoke in wheels:
+        shapes.append(Shape(CONVEX, pts[tyre], lit((30, 30, 32), light), 0))
+        shapes.append(Shape(CONVEX, pts[hub], lit((150, 152, 156), light), 0))
+        shapes.append(Shape(LINE, pts[spoke], lit((70, 72, 76), light), line))
+    head = (255, 246, 206) if night else lit((236, 236, 226), light)
+    tail = (255, 56, 44) if night else lit((170, 34, 34), light)
+    shapes.append(Shape(CONVEX, pts[side_front], head, 0))
+    shapes.append(Shape(CONVEX, pts[side_rear], tail, 0))
+    # Nose and tail are seen when the camera stands before or behind the vehicle's end.
+    sees_nose = (camera.x - (x + direction * a)) * direction > 0
+    sees_tail = (camera.x - (x - direction * a)) * direction < 0
+    for pairs, rgb, seen in ((front, head, sees_nose), (rear, tail, sees_tail)):
+        if seen:
+            for outer, inside in pairs:
+                quad = np.stack([pts[outer][0], pts[outer][1], pts[inside][1], pts[inside][0]])
+                shapes.append(Shape(CONVEX, quad, rgb, 0))
+    return shapes
+
+
+def bicycle_shapes(
+    camera: Camera, paint: Rgb, x: float, z: float, direction: int, rolled_m: float, pedal: float, light: F64
+) -> list[Shape]:
+    """Shapes of a bicycle whose bottom bracket stands over (x, z)."""
+    mesh = _Mesh(camera, x, z, direction)
+    radius = 0.34
+    circle = [(radius * math.cos(t * math.pi / 8), radius * math.sin(t * math.pi / 8)) for t in range(16)]
+    turn = rolled_m / radius
+    wheels = []
+    for at in (-0.52, 0.55):
+        rim = mesh.add([(at + px, radius + py) for px, py in circle], 0.0)
+        spokes = [
+            mesh.add(
+                [
+                    (at + s * radius * math.cos(turn + t), radius - s * radius * math.sin(turn + t))
+                    for s in (1, -1)
+                ],
+                0.0,
+            )
+            for t in (0.0, math.pi / 2)
+        ]
+        wheels.append((rim, spokes))
+    seat, bracket, steer, rear, front, bar = (
+        (-0.2, 0.86),
+        (0.02, 0.32),
+        (0.42, 0.84),
+        (-0.52, radius),
+        (0.55, radius),
+        (0.36, 1.02),
+    )
+    tubes = [
+        mesh.add(list(pair), 0.0)
+        for pair in (
+            (rear, bracket),
+            (rear, seat),
+            (seat, bracket),
+            (bracket, steer),
+            (seat, steer),
+            (front, steer),
+            (steer, bar),
+        )
+    ]
+    saddle = mesh.add([(-0.34, 0.93), (-0.1, 0.93)], 0.0)
+    grips = mesh.add([bar, (0.36, 1.02)], -0.22)
+    grips_far = mesh.add([(0.36, 1.02)], 0.22)
+    cranks = mesh.add(
+        [(0.02 + s * 0.17 * math.cos(pedal), 0.32 + s * 0.17 * math.sin(pedal)) for s in (1, -1)], -0.06
+    )
+    pts, depth = mesh.done()
+    k = camera.focal_px / float(depth[0])
+    thin, thick = max(1, round(0.035 * k)), max(1, round(0.065 * k))
+    dark, frame, metal = lit((28, 28, 30), light), lit(paint, light), lit((150, 150, 154), light)
+    shapes: list[Shape] = []
+    for rim, spokes in wheels:
+        shapes += [Shape(LINE, pts[s], metal, 1) for s in spokes]
+        shapes.append(Shape(LOOP, pts[rim], dark, thick))
+    shapes += [Shape(LINE, pts[t], frame, thick) for t in tubes]
+    shapes.append(Shape(LINE, pts[saddle], dark, max(1, round(0.09 * k))))
+    shapes.append(Shape(LINE, np.stack([pts[grips][1], pts[grips_far][0]]), dark, thin))
+    shapes.append(Shape(LINE, pts[cranks], dark, thin))
+    return shapes
+
+
+def dog_shapes(
+    camera: Camera,
+    coat: Rgb,
+    size: float,
+    x: float,
+    z: float,
+    heading: float,
+    phase: float,
+    moving: bool,
+    light: F64,
+) -> list[Shape]:
+    """Shapes of a dog of `size` (1 = shoulder at 0.5 m) at (x, z), trotting with `phase` or standing with a wagging tail."""
+    ch, sh = math.cos(heading) * size, math.sin(heading) * size
+    swing = 0.42 if moving else 0.04
+    local: list[tuple[float, float, float]] = []
+    for at, left, p in ((0.26, 1, 0.0), (0.26, -1, math.pi), (-0.28, 1, math.pi), (-0.28, -1, 0.0)):
+        theta = swing * math.sin(phase + p)
+        lift = 0.06 * max(0.0, math.cos(phase + p)) if moving else 0.0
+        local += [(at, 0.42, 0.07 * left), (at + 0.22 * math.sin(theta), 0.2, 0.07 * left)]
+        local.append((at + 0.42 * math.sin(theta), 0.03 + lift, 0.07 * left))
+    bob = 0.02 * math.sin(2 * phase) if moving else 0.0
+    wag = 0.16 * math.sin(phase * (1.0 if moving else 2.2))
+    local += [(-0.3, 0.46 + bob, 0.0), (0.3, 0.48 + bob, 0.0)]  # 12 rump, 13 chest
+    local += [(0.46, 0.68 + bob, 0.0), (0.64, 0.62 + bob, 0.0)]  # 14 head, 15 muzzle
+    local += [(-0.36, 0.52 + bob, 0.0), (-0.58, 0.72 + bob, wag)]  # 16, 17 tail
+    local += [(0.40, 0.79 + bob, 0.06), (0.36, 0.64 + bob, 0.09)]  # 18, 19 ear
+    pts_m = np.array(local)
+    f, u, s = pts_m[:, 0], pts_m[:, 1], pts_m[:, 2]
+    px, depth = camera.project(np.stack([x + f * ch - s * sh, u * size, z + f * sh + s * ch], 1))
+    pts = fixed(px)
+    k = camera.focal_px / float(depth[12]) * size
+    near_left = depth[0] < depth[3]
+    main, dark = lit(coat, light), lit(coat, light, 0.7)
+
+    def bar(a: int, b: int, radius_m: float, rgb: Rgb) -> Shape:
+        return Shape(LINE, pts[[a, b]], rgb, max(1, round(2 * radius_m * k)))
+
+    def leg(base: int, rgb: Rgb) -> list[Shape]:
+        return [bar(base, base + 1, 0.055, rgb), bar(base + 1, base + 2, 0.04, rgb)]
+
+    near, far = ((0, 6), (3, 9)) if near_left else ((3, 9), (0, 6))
+    shapes = [s for base in far for s in leg(base, dark)]
+    shapes += [bar(16, 17, 0.03, dark), bar(12, 13, 0.135, main)]
+    shapes += [s for base in near for s in leg(base, main)]
+    shapes += [bar(13, 14, 0.085, main), bar(14, 15, 0.055, main)]
+    shapes.append(Shape(DISC, pts[14:15], main, max(8, round(0.1 * k * (1 << SHIFT)))))
+    shapes.append(bar(18, 19, 0.04, dark))
+    shapes.append(Shape(DISC, pts[15:16], (24, 20, 20), max(6, round(0.03 * k * (1 << SHIFT)))))
+    return shapes
