@@ -31,6 +31,7 @@ __all__ = [
     "Config",
     "ConfigFileError",
     "StreamConfig",
+    "config_schema",
     "default_data_dir",
     "load_config",
     "redact_url",
@@ -196,6 +197,27 @@ def stream_config(fields: Mapping[str, Any], *, where: str = "") -> StreamConfig
         what, mend = _said_plainly(detail, StreamConfig)
         field = _field_name(tuple(detail["loc"]))
         raise ConfigError(what, where=f"{where}: {field}" if where else field, mend=mend) from None
+
+
+def config_schema() -> dict[str, Any]:
+    """The JSON Schema of the YAML file, both forms of `streams` included. `data_dir` has no default in it: that is this
+    machine's own."""
+    made = Config.model_json_schema()
+    listed = made["properties"]["streams"]
+    rest = {**made["$defs"]["StreamConfig"], "title": "Stream without its name"}
+    rest["properties"] = {key: value for key, value in rest["properties"].items() if key != "name"}
+    rest["required"] = ["url"]
+    by_name = {
+        "type": "object",
+        "propertyNames": {"pattern": STREAM_NAME},
+        "additionalProperties": {"anyOf": [{"type": "string", "description": "The address"}, rest]},
+    }
+    made["properties"]["streams"] = {"title": "Streams", "anyOf": [listed, by_name]}
+    return {
+        "$schema": "https://json-schema.org/draft/2020-12/schema",
+        "title": "Sightline's YAML file",
+        **made,
+    }
 
 
 def _with_stream_list(read: YamlText) -> tuple[dict[str, Any], Callable[[Path_], Path_]]:
