@@ -82,11 +82,11 @@ def _tree(camera: Camera, prop: Prop, light: F64, rng: np.random.Generator) -> l
     blobs: list[tuple[float, float, float, float]] = []  # x, y, radius, gain
     if prop.kind == "tree":
         crown = prop.size - trunk_up
-        for _ in range(70):
+        for _ in range(110):
             a, r = rng.uniform(0, math.tau), math.sqrt(rng.uniform(0, 1))
             dx, dy = math.cos(a) * r * crown * 0.52, math.sin(a) * r * crown * 0.46
-            gain = 0.72 + 0.42 * (dy / crown + 0.5) - 0.1 * dx / crown + rng.uniform(-0.1, 0.1)
-            blobs.append((dx, trunk_up + crown * 0.5 + dy, crown * rng.uniform(0.1, 0.2), gain))
+            gain = 0.62 + 0.6 * (dy / crown + 0.5) - 0.2 * dx / crown + rng.uniform(-0.12, 0.12)
+            blobs.append((dx, trunk_up + crown * 0.5 + dy, crown * rng.uniform(0.07, 0.17), gain))
     else:
         for level in range(60):
             t = level / 60

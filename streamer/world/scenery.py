@@ -148,7 +148,7 @@ def _ground(
     glow = _lamp_light(layout, x, z)[..., None] if light.lamps else 0.0
     lighting = light.ambient * 0.98 + np.array((0.85, 0.68, 0.42)) * np.minimum(glow, 1.1) * 0.75
     if weather == "rain":
-        lighting = lighting * np.where(kind[..., None] == GRASS, 0.9, 0.74)
+        lighting = lighting * np.where(kind[..., None] == GRASS, 0.95, 0.84)
         base = base * 0.9 + light.horizon * 0.1
     out = base * lighting
     if weather == "rain":  # puddles mirror the sky
@@ -171,8 +171,10 @@ def _facades(
     x = low - float(rng.uniform(0, 8))
     walls = WALLS[layout.theme]
     last = -1
+    fronts: list[tuple[F32, float, float, float]] = []
+    sides: list[tuple[float, Rgb, float]] = []
     while x < high:
-        width, height = float(rng.uniform(6.5, 13)), float(rng.choice((6.4, 9.6, 12.8, 16.0))) + 1.0
+        width, height = float(rng.uniform(6.5, 13)), float(rng.choice((6.4, 6.4, 9.6, 12.8))) + float(rng.uniform(0.8, 1.6))
         if rng.random() < 0.13:  # a gap between houses
             x += float(rng.uniform(2.5, 5))
             continue
@@ -183,23 +185,25 @@ def _facades(
         a, b = max(x, low), min(x + width, high)
         if b - a > 0.3:
             cut = texture[:, round((a - x) * ppm) : max(round((b - x) * ppm), round((a - x) * ppm) + 2)]
-            _side(layout, light, walls[pick], x, x + width, height, colour, tags)
-            _hang(layout, np.ascontiguousarray(cut), a, b, height, colour, tags)
+            fronts.append((np.ascontiguousarray(cut), a, b, height))
+            at = x if camera.x < x else x + width if camera.x > x + width else None
+            if at is not None and low < at < high:
+                sides.append((at, walls[pick], height))
         x += width
+    # All fronts stand in one plane; what runs back from it lies behind every front.
+    for at, wall, height in sorted(sides, key=lambda side: -abs(side[0] - camera.x)):
+        _side(layout, light, wall, at, height, colour, tags)
+    for texture, a, b, height in fronts:
+        _hang(layout, texture, a, b, height, colour, tags)
 
 
 def _side(
-    layout: Layout, light: Light, wall: Rgb, x0: float, x1: float, height: float, colour: F32, tags: NDArray[np.uint8]
+    layout: Layout, light: Light, wall: Rgb, at: float, height: float, colour: F32, tags: NDArray[np.uint8]
 ) -> None:
-    """The wall of a house that runs away from the street, where the camera can see it."""
-    camera = layout.camera
-    at = x0 if camera.x < x0 else x1 if camera.x > x1 else None
-    low, high = layout.span(layout.facade_z)
-    if at is None or not low < at < high:
-        return
+    """The wall of a house that runs away from the street at x = `at`."""
     z = layout.facade_z
-    px, _ = camera.project(np.array([(at, 0, z), (at, height, z), (at, height, z + 9), (at, 0, z + 9)]))
-    tone = np.array(wall) * light.ambient * 0.62
+    px, _ = layout.camera.project(np.array([(at, 0, z), (at, height, z), (at, height, z + 9), (at, 0, z + 9)]))
+    tone = np.array(wall) * light.ambient * 0.66
     pts = np.rint(px).astype(np.int32)
     cv2.fillConvexPoly(colour, pts, tone.tolist())
     cv2.fillConvexPoly(tags, pts, BUILDING)

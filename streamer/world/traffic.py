@@ -64,16 +64,16 @@ class Traffic:
         self.now = 0.0
         self._ids = 0
         rng = self.rng
-        people = int(rng.integers(3, 10)) if config.people is None else config.people
-        drawn = 0 if layout.plaza else int(rng.integers(1, 5))
-        vehicles = drawn + int(rng.integers(0, 3)) if config.vehicles is None else config.vehicles
+        people = int(rng.integers(5, 12)) if config.people is None else config.people
+        drawn = 0 if layout.plaza else int(rng.integers(2, 5))
+        vehicles = drawn + int(rng.integers(0, 4)) if config.vehicles is None else config.vehicles
         dogs = int(rng.integers(0, 3)) if config.people is None else round(config.people * float(rng.uniform(0, 0.34)))
         self.slots = [Slot(PERSON) for _ in range(people)] + [Slot(DOG) for _ in range(dogs)]
         shares = (0.0, 0.0, 1.0) if layout.plaza else (0.56, 0.14, 0.30)
         for _ in range(vehicles):
             self.slots.append(Slot((CAR, BUS, BICYCLE)[int(rng.choice(3, p=shares))]))
         if config.vehicles is None or config.vehicles > 1:
-            self.parked = self._park(int(rng.integers(0, 3)))
+            self.parked = self._park(int(rng.integers(0, 4)))
         else:
             self.parked = []
         for slot in self.slots:
