@@ -1,0 +1,285 @@
+"""The track task: what to feed a query tracker, and what its answer means. Pure numpy; all memory is in `TrackState`.
+
+A track is a decoder row that lives on. Its life, frame by frame:
+
+    object row > birth ──► active ──► score > keep: stays; its new query and box go to the next frame
+                             │ ▲
+              score <= keep  ▼ │ score > keep again: revives with the same id
+                            lost ──► more than `patience` frames: forgotten
+
+While lost it stays a query, with the query and the box it was last seen with. An object row that overlaps a kept track
+is that track seen twice, so it is never born; two tracks that fell onto one object are settled for the one that was
+there the frame before. This is the hot path: one set of numpy calls a frame, none of them per track but the mask.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from streamer.errors import EngineError
+from streamer.geometry import iou_matrix, source_px_from_unit, xyxy_from_cxcywh
+from streamer.masks import rle_from_crop
+from streamer.ports import EngineSpec, Tensors
+from streamer.types import F32, I64, Detections, Frame, Hw, MaskRLE, Perception, Tracks, frozen_array
+
+
+@dataclass(frozen=True, slots=True)
+class TrackRules:
+    """The life of a track as numbers: scores in 0..1, `patience` in frames, overlaps as IoU."""
+
+    birth: float = 0.5
+    keep: float = 0.4
+    patience: int = 10
+    duplicate_iou: float = 0.6  # an object row that overlaps a kept track this much is that track again
+    collapse_iou: float = 0.9  # two kept tracks that overlap this much are on one object
+    vote: float = 0.3  # share of the newest frame in a track's class scores: steadies its label
+
+    @classmethod
+    def from_meta(cls, fields: Mapping[str, Any]) -> TrackRules:
+        """The rules of a model's card; an unknown name raises EngineError."""
+        known = {f.name for f in dataclasses.fields(cls)}
+        unknown = sorted(set(fields) - known)
+        if unknown:
+            raise EngineError(
+                f"unknown track rule {unknown[0]!r}", mend=f"the rules are {', '.join(sorted(known))}"
+            )
+        return cls(**fields)
+
+
+@dataclass(frozen=True, slots=True)
+class TrackState:
+    """One stream's tracks between two frames: K slots, all arrays read-only.
+
+    `hs` f32 (K, D) queries; `boxes_cxcywh` f32 (K, 4) in 0..1; `valid` bool (K,); `ids`, `miss`, `age` i64 (K,):
+    identity, frames since last seen, frames since birth; `votes` f32 (K, C) smoothed class scores. `next_id` is the
+    next newborn's. `evicted` counts lost tracks that gave their slot to a newborn, `refused` newborns without a slot.
+    """
+
+    hs: F32
+    boxes_cxcywh: F32
+    valid: NDArray[np.bool_]
+    ids: I64
+    miss: I64
+    age: I64
+    votes: F32
+    next_id: int = 1
+    evicted: int = 0
+    refused: int = 0
+
+    @classmethod
+    def empty(cls, slots: int, dim: int, classes: int) -> TrackState:
+        """No tracks: how every epoch starts."""
+        return cls(
+            hs=frozen_array(np.zeros((slots, dim), np.float32)),
+            boxes_cxcywh=frozen_array(np.zeros((slots, 4), np.float32)),
+            valid=frozen_array(np.zeros(slots, bool)),
+            ids=frozen_array(np.zeros(slots, np.int64)),
+            miss=frozen_array(np.zeros(slots, np.int64)),
+            age=frozen_array(np.zeros(slots, np.int64)),
+            votes=frozen_array(np.zeros((slots, classes), np.float32)),
+        )
+
+
+class TrackTask:
+    """Implements `streamer.ports.Task` for graphs with the street model's tensors (see engines/models/street.py)."""
+
+    stateful = True
+
+    def __init__(
+        self, *, labels: Sequence[str], input_hw: Hw, slots: int, dim: int, rules: TrackRules | None = None
+    ) -> None:
+        self.labels = tuple(labels)
+        self.slots = slots
+        self.dim = dim
+        self.rules = rules or TrackRules()
+        self._input_hw = input_hw
+        self._empty = TrackState.empty(slots, dim, len(self.labels))
+
+    @classmethod
+    def from_spec(cls, spec: EngineSpec) -> TrackTask:
+        """The task of an engine: shapes from its tensors, labels and rules (`meta["track"]`) from its card."""
+        shapes = {t.name: t.shape for t in spec.inputs}
+        try:
+            _, slots, dim = shapes["track_hs"]
+            labels = spec.meta["labels"]
+        except KeyError as error:
+            raise EngineError(f"{error} is missing: this engine cannot track", where=spec.name) from None
+        rules = TrackRules.from_meta(spec.meta.get("track", {}))
+        return cls(labels=labels, input_hw=spec.input_hw, slots=slots, dim=dim, rules=rules)
+
+    @property
+    def input_hw(self) -> Hw:
+        return self._input_hw
+
+    def initial_state(self) -> TrackState:
+        """No tracks; the first id is 1."""
+        return self._empty
+
+    def preprocess(self, frames: Sequence[Frame], states: Sequence[TrackState]) -> dict[str, NDArray[Any]]:
+        """Pack B frames and their streams' tracks into one batch."""
+        if len(frames) != len(states) or not frames:
+            raise ValueError(f"{len(frames)} frames with {len(states)} states")
+        for frame in frames:
+            if frame.image.shape != (*self._input_hw, 3):
+                raise EngineError(
+                    f"a picture of {frame.image.shape} is not {(*self._input_hw, 3)}", where=frame.ref.stream
+                )
+        return {
+            "images": np.stack([f.image for f in frames]),
+            "track_hs": np.stack([s.hs for s in states]),
+            "track_boxes": np.stack([s.boxes_cxcywh for s in states]),
+            "track_valid": np.stack([s.valid for s in states]).astype(np.float32),
+        }
+
+    def postprocess(
+        self, outputs: Tensors, frames: Sequence[Frame], states: Sequence[TrackState]
+    ) -> list[tuple[Perception, TrackState]]:
+        """Each frame's objects, and each stream's tracks for its next frame. Rows of the batch never meet."""
+        if not len(frames) == len(states) == len(outputs["pred_logits"]):
+            raise ValueError(
+                f"{len(frames)} frames, {len(states)} states, {len(outputs['pred_logits'])} answers"
+            )
+        return [
+            self._follow({name: rows[b] for name, rows in outputs.items()}, frame, state)
+            for b, (frame, state) in enumerate(zip(frames, states, strict=True))
+        ]
+
+    def _follow(
+        self, answer: Mapping[str, NDArray[Any]], frame: Frame, state: TrackState
+    ) -> tuple[Perception, TrackState]:
+        """One frame of one stream: decide who lives, then say it twice, for the reader and for the next frame."""
+        rules, k = self.rules, self.slots
+        logits, boxes_cxcywh = answer["pred_logits"], answer["pred_boxes"]
+        scores = _sigmoid(logits.max(axis=1))  # (K+Q,)
+        boxes = np.clip(xyxy_from_cxcywh(boxes_cxcywh), 0.0, 1.0)  # (K+Q, 4) xyxy in 0..1
+        solid = (boxes[:, 2] > boxes[:, 0]) & (boxes[:, 3] > boxes[:, 1])  # False for NaN too
+
+        wanted = np.concatenate([state.valid & (scores[:k] > rules.keep), scores[k:] > rules.birth]) & solid
+        rows = self._settle(np.flatnonzero(wanted), boxes, scores, state)
+        slots, rows, evicted, refused = _seat(rows, scores, state, k)
+        kept = rows < k
+        born = ~kept
+
+        ids = np.where(kept, state.ids[slots], 0)
+        ids[born] = state.next_id + np.arange(born.sum())
+        ages = np.where(kept, state.age[slots] + 1, 0)
+        fresh = _sigmoid(logits[rows])  # (n, C)
+        votes = np.where(kept[:, None], state.votes[slots] + rules.vote * (fresh - state.votes[slots]), fresh)
+
+        after = self._after(state, slots, rows, answer["next_hs"], boxes_cxcywh, ids, ages, votes)
+        after = dataclasses.replace(
+            after,
+            next_id=state.next_id + int(born.sum()),
+            evicted=state.evicted + evicted,
+            refused=state.refused + refused,
+        )
+        detections = Detections(
+            boxes_xyxy=frozen_array(source_px_from_unit(boxes[rows], frame.source_hw)),
+            scores=frozen_array(scores[rows]),
+            labels=frozen_array(votes.argmax(axis=1)),
+            masks=_masks(answer["mask_embed"][rows], answer["mask_features"], boxes[rows]),
+        )
+        return Perception(Tracks(detections, frozen_array(ids), frozen_array(ages)), self.labels), after
+
+    def _settle(self, rows: I64, boxes: F32, scores: F32, state: TrackState) -> I64:
+        """Strike out rows that see an object which a better claimant sees: newborns first, then the later comer."""
+        if len(rows) < 2:
+            return rows
+        k, rules = self.slots, self.rules
+        track = rows < k
+        present = np.zeros(len(rows), bool)
+        present[track] = state.miss[rows[track]] == 0
+        order = np.lexsort(
+            (-scores[rows], ~present, ~track)
+        )  # tracks seen last frame, tracks, newborns; by score
+        rows, track = rows[order], track[order]
+        overlap = iou_matrix(boxes[rows], boxes[rows])
+        limit = np.where(track, rules.collapse_iou, rules.duplicate_iou).astype(
+            np.float32
+        )  # of the one struck out
+        clash = np.tril(overlap >= limit[:, None], -1)  # [later, earlier]
+        if not clash.any():
+            return rows
+        alive = np.ones(len(rows), bool)
+        for later in np.flatnonzero(clash.any(axis=1)):
+            alive[later] = not (clash[later] & alive).any()
+        return rows[alive]
+
+    def _after(
+        self,
+        state: TrackState,
+        slots: I64,
+        rows: I64,
+        next_hs: F32,
+        boxes_cxcywh: F32,
+        ids: I64,
+        ages: I64,
+        votes: F32,
+    ) -> TrackState:
+        """The next frame's slots: the n seen ones renewed from their rows, the lost ones as they were but older."""
+        miss = np.where(state.valid, state.miss + 1, 0)
+        miss[slots] = 0
+        valid = state.valid & (miss <= self.rules.patience)
+        valid[slots] = True
+        new_hs, new_boxes = state.hs.copy(), state.boxes_cxcywh.copy()
+        new_ids, new_votes = state.ids.copy(), state.votes.copy()
+        age = state.age + state.valid
+        new_hs[slots] = next_hs[rows]
+        new_boxes[slots] = boxes_cxcywh[rows]
+        new_ids[slots] = ids
+        age[slots] = ages
+        new_votes[slots] = votes
+        return TrackState(
+            hs=frozen_array(new_hs),
+            boxes_cxcywh=frozen_array(new_boxes),
+            valid=frozen_array(valid),
+            ids=frozen_array(new_ids),
+            miss=frozen_array(miss),
+            age=frozen_array(age),
+            votes=frozen_array(new_votes),
+        )
+
+
+def _seat(rows: I64, scores: F32, state: TrackState, k: int) -> tuple[I64, I64, int, int]:
+    """A slot for each row: tracks keep theirs, newborns take free ones, then those of the weakest lost tracks.
+
+    To (slots, rows) of equal length, the number of lost tracks put out, and of newborns left without a slot.
+    """
+    kept, born = rows[rows < k], rows[rows >= k]
+    if not len(born):
+        return kept, kept, 0, 0
+    born = born[np.argsort(-scores[born], kind="stable")]
+    lost = state.valid.copy()
+    lost[kept] = False
+    free = np.flatnonzero(~state.valid)
+    lost_slots = np.flatnonzero(lost)
+    lost_slots = lost_slots[np.argsort(scores[lost_slots], kind="stable")]
+    seats = np.concatenate([free, lost_slots])[: len(born)]
+    seated = born[: len(seats)]
+    evicted = max(0, len(seated) - len(free))
+    return np.concatenate([kept, seats]), np.concatenate([kept, seated]), evicted, len(born) - len(seated)
+
+
+def _masks(embed: F32, features: F32, boxes_xyxy_unit: F32) -> tuple[MaskRLE, ...]:
+    """Where embed[i] . features > 0 inside box i: (n, M), (M, h, w) and (n, 4) to n masks on the (h, w) grid."""
+    channels, h, w = features.shape
+    scaled = boxes_xyxy_unit * np.array([w, h, w, h], np.float32)
+    low = np.floor(scaled[:, :2]).astype(np.int64).tolist()
+    high = np.ceil(scaled[:, 2:]).astype(np.int64).tolist()
+    masks = []
+    for i, ((x0, y0), (x1, y1)) in enumerate(zip(low, high, strict=True)):
+        crop = features[:, y0:y1, x0:x1].reshape(channels, -1)
+        inside = (embed[i] @ crop > 0).reshape(y1 - y0, x1 - x0)
+        masks.append(rle_from_crop(inside, (y0, x0), (h, w)))
+    return tuple(masks)
+
+
+def _sigmoid(x: F32) -> F32:
+    """Logits to 0..1; large negative ones are clipped before exp can overflow."""
+    return (1 / (1 + np.exp(-np.clip(x, -30, 30)))).astype(np.float32, copy=False)
