@@ -307,7 +307,7 @@ def test_the_label_of_a_track_outlives_one_doubtful_frame() -> None:
     other = answer((0, 0.8, LEFT), label=1)
     seen, _ = follow([answer((K, 0.9, LEFT)), other, other, other])
     names = [p.label_names[p.tracks.detections.labels[0]] for p in seen]
-    assert names == ["person", "person", "car", "car"]
+    assert names == ["person", "person", "person", "car"]
 
 
 def test_spare_slots_change_nothing_that_is_seen() -> None:
