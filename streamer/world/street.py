@@ -74,7 +74,7 @@ class World:
         agents = [a for a in self.traffic.agents() if self._near(a)][:MAX_OBJECTS]
         for agent in agents:
             self._shadow(canvas, agent)
-        agents.sort(key=lambda a: (-a.z + (0.01 if a.label == BICYCLE else 0.0), a.id))
+        agents.sort(key=lambda a: (-a.z - (0.01 if a.label == BICYCLE else 0.0), a.id))
         offset = self._offset()
         drawn = self._paint_all(canvas, agents, offset)
         picture, truth = self._develop(canvas, drawn, offset, time_s)

@@ -303,7 +303,7 @@ def bicycle_shapes(
     )
     pts, depth = mesh.done()
     k = camera.focal_px / float(depth[0])
-    thin, thick = max(1, round(0.035 * k)), max(1, round(0.065 * k))
+    thin, thick = max(1, round(0.03 * k)), max(1, round(0.048 * k))
     dark, frame, metal = lit((28, 28, 30), light), lit(paint, light), lit((150, 150, 154), light)
     shapes: list[Shape] = []
     for rim, spokes in wheels:
