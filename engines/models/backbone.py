@@ -73,7 +73,7 @@ class GlobalContext(nn.Module):
 
 
 class Pyramid(nn.Module):
-    """Top-down fusion (Lin et al. 2017): detection features at stride 8, mask features at stride 2."""
+    """Top-down fusion (Lin et al. 2017): what queries read at stride 8, centres at 4, masks at 2."""
 
     def __init__(self, widths: tuple[int, int, int, int], dim: int, fine_dim: int, mask_dim: int) -> None:
         super().__init__()
@@ -88,12 +88,12 @@ class Pyramid(nn.Module):
         self.smooth2 = conv_bn(mask_dim, mask_dim)
         self.mask_out = nn.Conv2d(mask_dim, mask_dim, 1)
 
-    def forward(self, x2: Tensor, x4: Tensor, x8: Tensor, context16: Tensor) -> tuple[Tensor, Tensor]:
-        """To `f8` (B, dim, H/8, W/8) and `mask_features` (B, mask_dim, H/2, W/2)."""
+    def forward(self, x2: Tensor, x4: Tensor, x8: Tensor, context16: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """To `f8` (B, dim, H/8, W/8), `f4` (B, fine_dim, H/4, W/4), `mask_features` (B, mask_dim, H/2, W/2)."""
         f8 = F.relu(self.smooth8(F.relu(self.lateral8(x8) + _double(context16))))
         f4 = F.relu(self.smooth4(F.relu(self.lateral4(x4) + _double(self.reduce8(f8)))))
         f2 = F.relu(self.smooth2(F.relu(self.lateral2(x2) + _double(self.reduce4(f4)))))
-        return f8, self.mask_out(f2)
+        return f8, f4, self.mask_out(f2)
 
 
 def _double(x: Tensor) -> Tensor:

@@ -9,8 +9,8 @@ al. 2021), dynamic mask kernels (CondInst, Tian et al. 2020).
                                  └─ mask features ──────► dot ◄──── one row a query ┴─► boxes, classes, next queries
 
 Dimensions: B pictures, K track rows, Q object rows, N = K + Q, D hidden, C classes, M mask channels, S = H/8 * W/8
-tokens. The graph holds no state, no NMS and no matching: tracks come in and go out as tensors, so many streams share
-a batch.
+tokens, S4 = H/4 * W/4 cells. The graph holds no state, no NMS and no matching: tracks come in and go out as tensors,
+so many streams share a batch.
 """
 
 from __future__ import annotations
@@ -84,13 +84,12 @@ class StreetConfig:
 class Scene(NamedTuple):
     """What the picture alone says; every frame of a training clip has one before any track is known."""
 
-    f8: Tensor  # (B, D, rows, columns)
-    heat_logits: Tensor  # (B, C, rows, columns)
-    dense_boxes: Tensor  # f32 (B, S, 4) cxcywh
+    heat_logits: Tensor  # (B, C, H/4, W/4)
+    dense_boxes: Tensor  # f32 (B, S4, 4) cxcywh
     keys: Tensor  # (layers, B, h, S, d)
     values: Tensor  # (layers, B, h, S, d)
     evidence: Tensor  # (B, S, 4 + C): cx - .5, cy - .5, log w, log h, class probabilities
-    seed_features: Tensor  # (B, Q, D)
+    seed_features: Tensor  # (B, Q, fine_dim)
     seed_boxes: Tensor  # f32 (B, Q, 4) cxcywh
     mask_features: Tensor  # (B, M, H/2, W/2)
 
@@ -104,18 +103,20 @@ class LayerOutput(NamedTuple):
 
 
 class DenseHead(nn.Module):
-    """For each stride-8 cell: is an object's centre here, of which class, and how far are its four sides."""
+    """For each stride-4 cell: is an object's centre here, of which class, and how far are its four sides.
 
-    cells: Tensor  # (1, S, 2): x, y of each cell's centre, row by row
+    Stride 4, not 8: half of a street's objects are narrower than two cells of 8 pixels, and neighbours would share one.
+    """
+
+    cells: Tensor  # (1, S4, 2): x, y of each cell's centre, row by row
 
     def __init__(self, config: StreetConfig) -> None:
         super().__init__()
-        self.grid_hw = config.grid_hw
-        self.trunk = conv_bn(config.hidden_dim, config.fine_dim)
+        self.trunk = conv_bn(config.fine_dim, config.fine_dim)
         self.heat = nn.Conv2d(config.fine_dim, len(config.labels), 1)
         self.sides = nn.Conv2d(config.fine_dim, 4, 1)
         nn.init.constant_(self.heat.bias, RARE)  # type: ignore[arg-type]
-        rows, columns = config.grid_hw
+        rows, columns = config.height // 4, config.width // 4
         ys, xs = torch.meshgrid(
             (torch.arange(rows) + 0.5) / rows, (torch.arange(columns) + 0.5) / columns, indexing="ij"
         )
@@ -123,20 +124,14 @@ class DenseHead(nn.Module):
             "cells", torch.stack((xs, ys), dim=-1).view(1, rows * columns, 2), persistent=False
         )
 
-    def forward(self, f8: Tensor) -> tuple[Tensor, Tensor]:
-        """To heat logits (B, C, rows, columns) and boxes f32 (B, S, 4) cxcywh."""
-        x = F.relu(self.trunk(f8))
-        sides = (
-            self.sides(x).flatten(2).transpose(1, 2).float()
-        )  # (B, 4, rows, columns) -> (B, S, 4): l t r b
-        sides = torch.exp(sides.clamp(-4, 4))  # in cells
-        low, high = sides[..., :2] * self.cell_size, sides[..., 2:] * self.cell_size
+    def forward(self, f4: Tensor) -> tuple[Tensor, Tensor]:
+        """To heat logits (B, C, H/4, W/4) and boxes f32 (B, S4, 4) cxcywh."""
+        x = F.relu(self.trunk(f4))
+        sides = self.sides(x).flatten(2).transpose(1, 2).float()  # (B, 4, H/4, W/4) -> (B, S4, 4): l t r b
+        sides = torch.exp(sides.clamp(-4.0, 4.0))  # in cells
+        cell = self.cells[:, :1] * 2  # (1, 1, 2): a cell's width and height as shares of the picture
+        low, high = sides[..., :2] * cell, sides[..., 2:] * cell
         return self.heat(x), torch.cat((self.cells + (high - low) / 2, low + high), dim=-1)
-
-    @property
-    def cell_size(self) -> Tensor:
-        """Width and height of a cell as shares of the picture, (2,)."""
-        return self.cells[0, 0] * 2
 
 
 class BoxPlace(nn.Module):
@@ -208,7 +203,7 @@ class Street(nn.Module):
         self.dense = DenseHead(config)
         self.token_norm = nn.LayerNorm(dim)
         self.keys_values = nn.Linear(dim, layers * 2 * dim)
-        self.seed = nn.Linear(dim, dim)
+        self.seed = nn.Linear(config.fine_dim, dim)
         self.kind = nn.Parameter(torch.zeros(2, dim))  # row 0 greets a track query, row 1 an object query
         nn.init.normal_(self.kind, std=0.2)
         self.query_norm = nn.LayerNorm(dim)
@@ -220,53 +215,51 @@ class Street(nn.Module):
     def look(self, images: Tensor) -> Scene:
         """All that needs no track: `images` uint8 (B, H, W, 3) RGB to a Scene."""
         config = self.config
-        dim = config.hidden_dim
+        dim, heads, layers = config.hidden_dim, config.heads, config.layers
         pixels = images.permute(0, 3, 1, 2).float() * (1 / 64) - 2.0  # NHWC memory is channels_last already
         x2, x4, x8, x16 = self.backbone(pixels)
-        f8, mask_features = self.pyramid(x2, x4, x8, self.context(x16))
-        heat_logits, dense_boxes = self.dense(f8)
+        f8, f4, mask_features = self.pyramid(x2, x4, x8, self.context(x16))
+        heat_logits, dense_boxes = self.dense(f4)
         tokens = self.token_norm(f8.flatten(2).transpose(1, 2))  # (B, D, rows, columns) -> (B, S, D)
-        keys, values = self.spread(tokens)
+        s = tokens.shape[1]
+        keys_values = self.keys_values(tokens).view(-1, s, 2 * layers, heads, dim // heads)
+        keys_values = keys_values.permute(2, 0, 3, 1, 4)  # (B, S, 2*layers, h, d) -> (2*layers, B, h, S, d)
         boxes = dense_boxes.detach()
         probabilities = heat_logits.detach().float().sigmoid()
-        evidence = torch.cat(
-            (
-                boxes[..., :2] - 0.5,
-                boxes[..., 2:].clamp(min=SMALLEST_SIDE).log(),
-                probabilities.flatten(2).transpose(1, 2),
-            ),
-            dim=-1,
-        )  # (B, S, 4 + C)
         chosen = self._peaks(probabilities)  # (B, Q, 1)
-        seed_features = tokens.gather(1, chosen.expand(-1, -1, dim))
-        seed_boxes = boxes.gather(1, chosen.expand(-1, -1, 4))
+        fine = f4.flatten(2).transpose(1, 2)  # (B, fine_dim, H/4, W/4) -> (B, S4, fine_dim)
         return Scene(
-            f8,
             heat_logits,
             dense_boxes,
-            keys,
-            values,
-            evidence,
-            seed_features,
-            seed_boxes,
+            keys_values[:layers],
+            keys_values[layers:],
+            self._evidence(boxes, probabilities),
+            fine.gather(1, chosen.expand(-1, -1, fine.shape[-1])),
+            boxes.gather(1, chosen.expand(-1, -1, 4)),
             mask_features,
         )
 
-    def spread(self, tokens: Tensor) -> tuple[Tensor, Tensor]:
-        """What the decoder layers attend to: tokens (B, S, D) to keys and values, each (layers, B, h, S, d)."""
-        dim, heads, layers = self.config.hidden_dim, self.config.heads, self.config.layers
-        s = tokens.shape[1]
-        both = self.keys_values(tokens).view(-1, s, 2 * layers, heads, dim // heads)
-        both = both.permute(2, 0, 3, 1, 4)  # (B, S, 2*layers, h, d) -> (2*layers, B, h, S, d)
-        return both[:layers], both[layers:]
+    def _evidence(self, boxes: Tensor, probabilities: Tensor) -> Tensor:
+        """What the dense head says, by token: boxes (B, S4, 4), probabilities (B, C, H/4, W/4) to (B, S, 4 + C).
+
+        Of the four cells under a token the likeliest counts most, by a softmax of ten times the probability. Centres
+        are counted from the picture's middle, where bfloat16 is finest.
+        """
+        rows, columns = self.config.grid_hw
+        places = torch.cat((boxes[..., :2] - 0.5, boxes[..., 2:].clamp(min=SMALLEST_SIDE).log()), dim=-1)
+        said = torch.cat((places, probabilities.flatten(2).transpose(1, 2)), dim=-1)  # (B, S4, E)
+        width = said.shape[-1]
+        said = said.view(-1, rows, 2, columns, 2, width).transpose(2, 3).reshape(-1, rows * columns, 4, width)
+        weights = torch.softmax(10 * said[..., 4:].amax(dim=-1, keepdim=True), dim=2)  # (B, S, 4, 1)
+        return (said * weights).sum(dim=2)  # (B, S, E)
 
     def _peaks(self, probabilities: Tensor) -> Tensor:
-        """The Q cells that stand out most: (B, C, rows, columns) to indices i64 (B, Q, 1) into the S tokens.
+        """The Q cells that stand out most: (B, C, H/4, W/4) to indices i64 (B, Q, 1) into the S4 cells.
 
-        A cell that is no 3x3 maximum of its class counts a hundredth, which keeps the order strict where peaks run out.
+        A cell that is no 3x3 maximum of its class counts a twentieth, so close neighbours may follow the peaks.
         """
         peak = (F.max_pool2d(probabilities, 3, 1, 1) == probabilities).to(probabilities.dtype)
-        standing = (probabilities * (0.01 + 0.99 * peak)).amax(dim=1).flatten(1)  # (B, S)
+        standing = (probabilities * (0.05 + 0.95 * peak)).amax(dim=1).flatten(1)  # (B, S4)
         return torch.topk(standing, self.config.object_queries, dim=1).indices.unsqueeze(-1)
 
     def decode(

@@ -1,0 +1,1 @@
+"""How good the shipped weights are, by kept libraries: pycocotools and motmetrics."""

@@ -1,0 +1,193 @@
+"""Training clips, rendered as they are needed: step s of run r is a pure function of (r, s), so a run can be resumed.
+
+A batch has B lanes. A lane shows one world for a few steps and then moves to a new one; lanes change at different
+steps. So thousands of worlds are seen, each built once, and a track may live longer than one step's few frames.
+
+Seeds are kept apart by rule: training worlds lie below 900 000, validation worlds from there to 999 999, held-out
+worlds from 1 000 000 up.
+"""
+
+from __future__ import annotations
+
+import multiprocessing
+import multiprocessing.process
+import queue
+import traceback
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from streamer.errors import SightlineError
+from streamer.world import Truth, World, WorldConfig
+
+TRAINING_SEEDS = range(0, 900_000)
+VALIDATION_SEEDS = range(900_000, 1_000_000)
+HELD_OUT_SEEDS = range(1_000_000, 2_000_000)
+NOBODY = 255  # in a mask map: no object here
+EMPTY = -1  # in labels and ids: no object in this place
+
+
+@dataclass(frozen=True, slots=True)
+class ClipPlan:
+    """How a run's clips are cut. A lane gives `frames` frames a step and keeps its world for `stay` steps."""
+
+    seed: int
+    height: int
+    width: int
+    lanes: int = 8
+    frames: int = 3
+    stay: int = 8
+    max_objects: int = 24
+    fps_low: float = 5.0
+    fps_high: float = 25.0
+    forget: float = 0.35  # chance that a lane's tracks are cleared although its world goes on
+    skip: float = 0.08  # chance that a frame is lost before a frame that is seen
+    other_weather: float = 0.15
+
+
+class ClipBatch(NamedTuple):
+    """One step's data: T frames of B lanes, frame first; G places for objects.
+
+    images u8 (T,B,H,W,3); boxes f32 (T,B,G,4) cxcywh of the visible part in 0..1; labels i64 (T,B,G), ids i64 (T,B,G),
+    both EMPTY where there is no object; masks u8 (T,B,H/2,W/2): place 0..G-1 or NOBODY; fresh bool (B,): this lane
+    starts without tracks.
+    """
+
+    images: NDArray[np.uint8]
+    boxes: NDArray[np.float32]
+    labels: NDArray[np.int64]
+    ids: NDArray[np.int64]
+    masks: NDArray[np.uint8]
+    fresh: NDArray[np.bool_]
+
+
+class Lane:
+    """One row of the batch: a world, how it is coloured and mirrored, and for how long it stays."""
+
+    def __init__(self, plan: ClipPlan, index: int, visit: int) -> None:
+        self.plan = plan
+        self.rng = np.random.default_rng((plan.seed, index, visit))
+        self.flip = bool(self.rng.random() < 0.5)
+        self.colours = self._draw_colours()
+        fps = float(np.exp(self.rng.uniform(np.log(plan.fps_low), np.log(plan.fps_high))))
+        weather = "clear"
+        if self.rng.random() < plan.other_weather:
+            weather = str(self.rng.choice(("overcast", "rain")))
+        seed = int(self.rng.integers(TRAINING_SEEDS.start, TRAINING_SEEDS.stop))
+        self.world = World(WorldConfig(seed, plan.height, plan.width, fps, weather=weather))
+
+    def _draw_colours(self) -> NDArray[np.uint8]:
+        """A look-up table u8 (1, 256, 3): brightness, contrast and tint of this lane's camera."""
+        gain = self.rng.uniform(0.8, 1.2) * self.rng.uniform(0.94, 1.06, 3)
+        offset = self.rng.uniform(-18, 18)
+        levels = np.arange(256, dtype=np.float32)[:, None]
+        table = np.clip((levels - 128) * gain + 128 + offset, 0, 255).astype(np.uint8)
+        return table[None]
+
+    def draw(self, batch: ClipBatch, index: int, starts: bool) -> None:
+        """Writes this lane's next frames into the batch; `starts`: they are its world's first."""
+        forget = self.rng.random() < self.plan.forget
+        batch.fresh[index] = starts or forget
+        for t in range(self.plan.frames):
+            if self.rng.random() < self.plan.skip:
+                self.world.step()
+            picture, truth = self.world.step()
+            picture = cv2.LUT(picture, self.colours)
+            batch.images[t, index] = picture[:, ::-1] if self.flip else picture
+            write_truth(batch, (t, index), truth, self.flip)
+
+
+def write_truth(batch: ClipBatch, where: tuple[int, int], truth: Truth, flip: bool) -> None:
+    """Writes one frame's truth at (t, lane); if there are more objects than places, the largest stay."""
+    height, width = truth.instances.shape
+    area = (truth.boxes_xyxy[:, 2:] - truth.boxes_xyxy[:, :2]).prod(axis=1)
+    rows = np.argsort(-area, kind="stable")[: batch.labels.shape[2]]
+    n = len(rows)
+    boxes = truth.boxes_xyxy[rows] / np.array([width, height, width, height], np.float32)
+    centre = (boxes[:, :2] + boxes[:, 2:]) / 2
+    if flip:
+        centre[:, 0] = 1 - centre[:, 0]
+    batch.boxes[where][:n] = np.concatenate((centre, boxes[:, 2:] - boxes[:, :2]), axis=1)
+    batch.labels[where][:n] = truth.labels[rows]
+    batch.ids[where][:n] = truth.ids[rows]
+    place_of = np.full(len(truth.labels) + 1, NOBODY, np.uint8)  # the last entry stands for instance -1
+    place_of[rows] = np.arange(n)
+    masks = place_of[truth.instances[::2, ::2]]
+    batch.masks[where] = masks[:, ::-1] if flip else masks
+
+
+def empty_batch(plan: ClipPlan) -> ClipBatch:
+    """A batch with no object in it."""
+    t, b, g = plan.frames, plan.lanes, plan.max_objects
+    return ClipBatch(
+        np.empty((t, b, plan.height, plan.width, 3), np.uint8),
+        np.zeros((t, b, g, 4), np.float32),
+        np.full((t, b, g), EMPTY, np.int64),
+        np.full((t, b, g), EMPTY, np.int64),
+        np.full((t, b, plan.height // 2, plan.width // 2), NOBODY, np.uint8),
+        np.ones(b, np.bool_),
+    )
+
+
+def render_batches(plan: ClipPlan, first_step: int = 0) -> Iterator[ClipBatch]:
+    """The batches of steps `first_step`, `first_step + 1`, … without end."""
+    lanes: dict[int, Lane] = {}
+    # A lane in the middle of a visit at first_step has already drawn frames: begin early enough to draw them again.
+    for step in range(max(0, first_step - plan.stay + 1), 2**62):
+        batch = empty_batch(plan)
+        for index in range(plan.lanes):
+            visit, visit_step = divmod(step + index * plan.stay // plan.lanes, plan.stay)
+            starts = visit_step == 0 or step == 0
+            if starts:
+                lanes[index] = Lane(plan, index, visit)
+            if index in lanes:
+                lanes[index].draw(batch, index, starts)
+        if step >= first_step:
+            yield batch
+
+
+@contextmanager
+def rendered_ahead(plan: ClipPlan, first_step: int, ahead: int = 6) -> Iterator[Iterator[ClipBatch]]:
+    """`render_batches` in a process of its own, at most `ahead` batches ahead of the reader."""
+    context = multiprocessing.get_context("spawn")
+    batches: multiprocessing.Queue[ClipBatch | str] = context.Queue(ahead)
+    process = context.Process(target=_render_into, args=(plan, first_step, batches), daemon=True)
+    process.start()
+
+    def receive() -> Iterator[ClipBatch]:
+        while True:
+            try:
+                item = batches.get(timeout=5)
+            except queue.Empty:
+                if process.is_alive():
+                    continue
+                raise SightlineError(
+                    f"the rendering process ended with code {process.exitcode}",
+                    where="training",
+                    mend="resume the run",
+                ) from None
+            if isinstance(item, str):
+                raise SightlineError(f"the rendering process failed: {item}", where="training")
+            yield item
+
+    try:
+        yield receive()
+    finally:
+        process.terminate()
+        process.join()
+        batches.close()
+        batches.cancel_join_thread()
+
+
+def _render_into(plan: ClipPlan, first_step: int, batches: multiprocessing.Queue[ClipBatch | str]) -> None:
+    cv2.setNumThreads(1)
+    try:
+        for batch in render_batches(plan, first_step):
+            batches.put(batch)
+    except Exception:
+        batches.put(traceback.format_exc().strip().replace("\n", " | "))

@@ -1,0 +1,355 @@
+"""How the shipped street weights are made: a wall-clock budget, a cosine, clips of the world, and a resumable state.
+
+A step sees T frames of B lanes. The backbone takes all T*B pictures at once; the decoder walks through the frames,
+handing track queries on. Everything random in step s is drawn from (seed, s), so a run that stops and resumes makes
+the same weights to the bit, when its budget is counted in steps.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import math
+import os
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from engines.models.street import LayerOutput, Scene, Street, StreetConfig, save_street
+from engines.training.averaging import WeightAverage
+from engines.training.clips import ClipBatch, ClipPlan, rendered_ahead
+from engines.training.curve import Curve
+from engines.training.losses import WEIGHTS, dense_losses, mask_losses, row_losses
+from engines.training.matching import match_rows, pair_costs
+from engines.training.tracks import TrackSlots, cleared, empty_slots, jittered, next_slots
+from streamer.errors import SightlineError
+
+CHECKPOINT, WEIGHTS_FILE, CURVE_FILE = "checkpoint.pt", "street-nano.safetensors", "curve.csv"
+
+
+@dataclass(frozen=True, slots=True)
+class StreetRecipe:
+    """All that shapes a run. The budget is `minutes` of wall clock, or `steps` where that is not 0."""
+
+    model: StreetConfig = field(default_factory=StreetConfig)
+    lanes: int = 8
+    frames: int = 3
+    stay: int = 8
+    minutes: float = 70.0
+    steps: int = 0
+    learning_rate: float = 1e-3
+    weight_decay: float = 0.02
+    warm_up_steps: int = 150
+    clip_norm: float = 5.0
+    average: float = 0.998
+    jitter: float = 0.3
+    drop: float = 0.2
+    false: float = 0.2
+    bfloat16: bool = True
+    threads: int = 2
+    checkpoint_minutes: float = 4.0
+    log_every: int = 20
+
+    def plan(self, seed: int) -> ClipPlan:
+        """How this recipe's clips are cut."""
+        return ClipPlan(
+            seed, self.model.height, self.model.width, lanes=self.lanes, frames=self.frames, stay=self.stay
+        )
+
+
+PRESETS = {
+    "cpu": StreetRecipe(),
+    "smoke": StreetRecipe(
+        model=StreetConfig(
+            height=64, width=96, widths=(8, 16, 24, 32), hidden_dim=32, heads=4, layers=2, feed_dim=64, fine_dim=16,
+            mask_channels=8, object_queries=8, track_slots=8,
+        ),
+        lanes=2, frames=2, stay=2, steps=6, warm_up_steps=2, bfloat16=False, checkpoint_minutes=0.0, log_every=1,
+    ),
+}  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class TrainingNews:
+    """What a run tells its watcher after each step. `share` of the budget used, 0..1."""
+
+    step: int
+    images: int
+    minutes: float
+    share: float
+    losses: dict[str, float]
+
+
+@dataclass(frozen=True, slots=True)
+class TrainingResult:
+    """Where a finished run left its weights and curve, and what it took."""
+
+    weights: Path
+    curve: Path
+    steps: int
+    images: int
+    minutes: float
+
+
+def train_street(
+    preset: str = "cpu",
+    *,
+    out: Path = Path("runs/street"),
+    minutes: float | None = None,
+    steps: int | None = None,
+    seed: int = 0,
+    resume: bool = False,
+    watch: Callable[[TrainingNews], None] | None = None,
+    stop_after_step: int | None = None,
+) -> TrainingResult:
+    """Trains the street model and writes weights, curve and checkpoint under `out`.
+
+    `minutes` or `steps` replace the preset's budget. `resume` goes on from `out`'s checkpoint. `stop_after_step`
+    ends the call early, as a stop by hand would, with a checkpoint written. `watch` is called after each step.
+    Raises SightlineError for an unknown preset, a budget that is not above 0, an `out` that holds another run, or a
+    missing checkpoint.
+    """
+    recipe = _recipe(preset, minutes, steps)
+    keep_freed_memory()
+    torch.set_num_threads(min(recipe.threads, os.cpu_count() or 1))
+    out.mkdir(parents=True, exist_ok=True)
+    run = StreetRun(recipe, seed)
+    checkpoint = out / CHECKPOINT
+    if resume:
+        run.restore(checkpoint)
+    elif checkpoint.exists():
+        raise SightlineError(
+            "a run's checkpoint lies here already",
+            where=str(out),
+            mend="add --resume, or choose another --out",
+        )
+    curve = Curve(out / CURVE_FILE, keep_to_step=run.step)
+    saved_s = time.monotonic()
+    with rendered_ahead(recipe.plan(seed), run.step) as batches, run.clock():
+        while run.share < 1 and (stop_after_step is None or run.step < stop_after_step):
+            losses = run.train_step(next(batches))
+            if run.step % recipe.log_every == 0 or run.share >= 1:
+                curve.add(run.step, run.images, run.elapsed_s / 60, run.learning_rate, losses)
+            if watch is not None:
+                watch(TrainingNews(run.step, run.images, run.elapsed_s / 60, run.share, losses))
+            if time.monotonic() - saved_s >= recipe.checkpoint_minutes * 60:
+                run.save(checkpoint)
+                run.export(out / WEIGHTS_FILE, preset)
+                saved_s = time.monotonic()
+        run.save(checkpoint)
+        run.export(out / WEIGHTS_FILE, preset)
+    return TrainingResult(out / WEIGHTS_FILE, out / CURVE_FILE, run.step, run.images, run.elapsed_s / 60)
+
+
+def _recipe(preset: str, minutes: float | None, steps: int | None) -> StreetRecipe:
+    from dataclasses import replace
+
+    if preset not in PRESETS:
+        raise SightlineError(
+            f"no preset {preset!r}", where="--preset", mend=f"use one of {', '.join(PRESETS)}"
+        )
+    recipe = PRESETS[preset]
+    if minutes is not None:
+        recipe = replace(recipe, minutes=minutes, steps=0)
+    if steps is not None:
+        recipe = replace(recipe, steps=steps)
+    if recipe.steps < 0 or (recipe.steps == 0 and not recipe.minutes > 0):
+        raise SightlineError("the budget must be above 0", where="--minutes", mend="give some minutes")
+    return recipe
+
+
+def keep_freed_memory() -> None:
+    """Tells glibc to keep what it freed: training frees and asks for the same large blocks in every step.
+
+    Without it each block is mapped and cleared anew, about a quarter of a step's time. Other C libraries ignore it.
+    """
+    try:
+        mallopt = ctypes.CDLL("libc.so.6").mallopt
+    except (OSError, AttributeError):
+        return
+    trim_threshold, top_pad, mmap_threshold = -1, -2, -3  # malloc.h's names for mallopt's first argument
+    mallopt(mmap_threshold, 1 << 30)
+    mallopt(trim_threshold, 2**31 - 1)
+    mallopt(top_pad, 64 << 20)
+
+
+class StreetRun:
+    """A run in progress: model, optimiser, average, track slots, and how much of the budget is used."""
+
+    def __init__(self, recipe: StreetRecipe, seed: int) -> None:
+        self.recipe, self.seed = recipe, seed
+        torch.manual_seed(seed)
+        self.model = Street(recipe.model).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self.average = WeightAverage(self.model, recipe.average)
+        decayed = [p for p in self.model.parameters() if p.ndim > 1]
+        plain = [p for p in self.model.parameters() if p.ndim <= 1]
+        self.optimizer = torch.optim.AdamW(
+            [
+                {"params": decayed, "weight_decay": recipe.weight_decay},
+                {"params": plain, "weight_decay": 0.0},
+            ],
+            lr=recipe.learning_rate,
+            betas=(0.9, 0.99),
+            fused=True,
+        )
+        self.slots = empty_slots(recipe.lanes, recipe.model.track_slots, recipe.model.hidden_dim)
+        self.step = 0
+        self.earlier_s = 0.0
+        self._started_s: float | None = None
+
+    @contextmanager
+    def clock(self) -> Iterator[None]:
+        """Time counts against the budget inside this block."""
+        self._started_s = time.monotonic()
+        try:
+            yield
+        finally:
+            self.earlier_s = self.elapsed_s
+            self._started_s = None
+
+    @property
+    def elapsed_s(self) -> float:
+        """Wall-clock seconds of training so far, those before a resume included."""
+        return self.earlier_s + (0.0 if self._started_s is None else time.monotonic() - self._started_s)
+
+    @property
+    def images(self) -> int:
+        """Pictures seen."""
+        return self.step * self.recipe.lanes * self.recipe.frames
+
+    @property
+    def share(self) -> float:
+        """How much of the budget is used, 0..1."""
+        if self.recipe.steps:
+            return min(1.0, self.step / self.recipe.steps)
+        return min(1.0, self.elapsed_s / (self.recipe.minutes * 60))
+
+    @property
+    def learning_rate(self) -> float:
+        """A linear rise over the first steps, then half a cosine over the budget down to a hundredth."""
+        rise = min(1.0, (self.step + 1) / self.recipe.warm_up_steps)
+        fall = 0.01 + 0.99 * 0.5 * (1 + math.cos(math.pi * self.share))
+        return self.recipe.learning_rate * rise * fall
+
+    def train_step(self, batch: ClipBatch) -> dict[str, float]:
+        """One update on one batch. To the value of each loss, and `total`."""
+        rng = np.random.default_rng((self.seed, self.step, 1))
+        self.model.train()
+        with torch.autocast("cpu", torch.bfloat16, enabled=self.recipe.bfloat16):
+            losses = self._losses(batch, rng)
+        total = torch.stack([WEIGHTS[name] * value for name, value in losses.items()]).sum()
+        if not torch.isfinite(total):
+            raise SightlineError(f"the loss is {total.item()} at step {self.step}", where="training")
+        self.optimizer.zero_grad(set_to_none=True)
+        total.backward()  # type: ignore[no-untyped-call]
+        torch.nn.utils.clip_grad_norm_(self.model.parameters(), self.recipe.clip_norm)
+        for group in self.optimizer.param_groups:
+            group["lr"] = self.learning_rate
+        self.optimizer.step()
+        self.average.update(self.model, self.step)
+        self.step += 1
+        return {name: value.item() for name, value in losses.items()} | {"total": total.item()}
+
+    def _losses(self, batch: ClipBatch, rng: np.random.Generator) -> dict[str, Tensor]:
+        frames, lanes = batch.labels.shape[:2]
+        boxes, labels = torch.from_numpy(batch.boxes), torch.from_numpy(batch.labels)
+        scene = self.model.look(torch.from_numpy(batch.images).flatten(0, 1))  # (T, B, …) -> (T*B, …)
+        slots = cleared(self.slots, batch.fresh)
+        outputs: list[list[LayerOutput]] = []
+        places, valid = [], []
+        for t in range(frames):
+            reference = jittered(slots.boxes, self.recipe.jitter, rng)
+            layers = self.model.decode(frame_of(scene, t, lanes), slots.hs, reference, slots.valid)
+            last = layers[-1]
+            k = self.recipe.model.track_slots
+            costs = pair_costs(last.logits[:, k:], last.boxes[:, k:], boxes[t], labels[t])
+            rows = match_rows(costs, slots.ids, batch.ids[t])
+            outputs.append(layers)
+            places.append(torch.from_numpy(rows))
+            valid.append(torch.cat((slots.valid, torch.ones(lanes, self.recipe.model.object_queries)), dim=1))
+            scores = last.logits.detach().float().amax(-1).sigmoid().numpy()
+            slots = next_slots(
+                slots, rows, batch.ids[t], self.model.next_hs(last.hs), last.boxes.detach(), scores,
+                self.recipe.drop, self.recipe.false, rng,
+            )  # fmt: skip
+        self.slots = cleared(slots, np.zeros(lanes, np.bool_))
+        row_places = torch.stack(places)
+        embed = self.model.mask_kernel(torch.cat([layers[-1].hs for layers in outputs]))  # (T*B, N, M)
+        masks = torch.from_numpy(batch.masks).flatten(0, 1)
+        return {
+            **row_losses(outputs, row_places, torch.stack(valid), boxes, labels),
+            **mask_losses(embed, scene.mask_features, row_places.flatten(0, 1), boxes.flatten(0, 1), masks),
+            **dense_losses(scene, boxes.flatten(0, 1), labels.flatten(0, 1)),
+        }
+
+    def save(self, path: Path) -> None:
+        """Writes all that `restore` needs, at once or not at all."""
+        state = {
+            "recipe": repr(self.recipe),
+            "seed": self.seed,
+            "step": self.step,
+            "elapsed_s": self.elapsed_s,
+            "model": self.model.state_dict(),
+            "average": self.average.model.state_dict(),
+            "optimizer": self.optimizer.state_dict(),
+            "slots": [
+                self.slots.hs,
+                self.slots.boxes,
+                torch.from_numpy(self.slots.ids),
+                torch.from_numpy(self.slots.lost),
+            ],
+        }
+        part = path.with_name(path.name + ".part")
+        torch.save(state, part)
+        part.replace(path)
+
+    def restore(self, path: Path) -> None:
+        """Goes back to a saved state. The budget may differ from the saved run's, the rest of the recipe may not."""
+        try:
+            state = torch.load(path, weights_only=True)
+        except FileNotFoundError:
+            raise SightlineError(
+                "no checkpoint to resume from", where=str(path), mend="leave out --resume"
+            ) from None
+        if state["seed"] != self.seed:
+            raise SightlineError(
+                f"the checkpoint was made with seed {state['seed']}",
+                where=str(path),
+                mend=f"add --seed {state['seed']}",
+            )
+        try:
+            self.model.load_state_dict(state["model"])
+        except RuntimeError:
+            raise SightlineError(
+                "the checkpoint is of another preset",
+                where=str(path),
+                mend="give the preset it was made with",
+            ) from None
+        self.average.model.load_state_dict(state["average"])
+        self.optimizer.load_state_dict(state["optimizer"])
+        hs, boxes, ids, lost = state["slots"]
+        self.slots = TrackSlots(hs, boxes, ids.numpy(), lost.numpy())
+        self.step, self.earlier_s = state["step"], state["elapsed_s"]
+
+    def export(self, path: Path, preset: str) -> None:
+        """Writes the averaged weights as the file that `load_street` reads."""
+        notes = {
+            "preset": preset,
+            "seed": str(self.seed),
+            "steps": str(self.step),
+            "images": str(self.images),
+            "minutes": f"{self.elapsed_s / 60:.1f}",
+        }
+        save_street(self.average.model, path, notes)
+
+
+def frame_of(scene: Scene, t: int, lanes: int) -> Scene:
+    """Frame t of a scene of T*B pictures, frame first."""
+    cut = slice(t * lanes, (t + 1) * lanes)
+    by_layer = ("keys", "values")
+    return Scene(**{name: x[:, cut] if name in by_layer else x[cut] for name, x in scene._asdict().items()})
