@@ -59,10 +59,9 @@ def checked_url(url: str) -> str:
         return url
     name = scheme[1].lower()
     if name not in SCHEMES:
-        close = difflib.get_close_matches(name, SCHEMES, n=1)
-        hint = (
-            f"did you mean {close[0]}://?" if close else f"use one of {', '.join(SCHEMES)}, or a file's path"
-        )
+        close = difflib.get_close_matches(name, SCHEMES, n=2)
+        likely = f"did you mean {min(close, key=len)}://?" if close else ""
+        hint = likely or f"use one of {', '.join(SCHEMES)}, or a file's path"
         raise refuse(f"{name}: is no scheme that a stream can have", hint)
     if name in NETWORK_SCHEMES:
         try:

@@ -1,0 +1,59 @@
+"""`sightline train street`: make the street model's weights from scratch, on the synthetic world."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+if TYPE_CHECKING:
+    from engines.training.street import TrainingNews
+
+DEFAULT_OUT = Path("runs/street")
+
+
+def register(app: typer.Typer) -> None:
+    group = typer.Typer(no_args_is_help=True, help="Train weights on the synthetic world.")
+    group.command(
+        epilog="Example: `sightline train street --preset cpu --out runs/street`, later again with `--resume`"
+    )(street)
+    app.add_typer(group, name="train")
+
+
+def street(
+    preset: Annotated[
+        str, typer.Option(help="cpu: the shipped recipe; smoke: seconds, to see that it runs.")
+    ] = "cpu",
+    out: Annotated[
+        Path, typer.Option("--out", "-o", help="Folder of weights, curve and checkpoint.")
+    ] = DEFAULT_OUT,
+    minutes: Annotated[float | None, typer.Option(help="Wall-clock budget; default: the preset's.")] = None,
+    steps: Annotated[
+        int | None, typer.Option(min=1, help="Budget in steps: the same weights every time.")
+    ] = None,
+    seed: Annotated[int, typer.Option(min=0, help="Of everything random.")] = 0,
+    resume: Annotated[bool, typer.Option("--resume", help="Go on from the folder's checkpoint.")] = False,
+) -> None:
+    """Train the street model: detection, masks and identities. Ctrl-C loses only what came after the last checkpoint."""
+    from rich.console import Console
+    from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn
+
+    from engines.training.street import train_street
+
+    console = Console(stderr=True)
+    columns = (TextColumn("{task.description}"), BarColumn(), TaskProgressColumn(), TimeElapsedColumn())
+    with Progress(*columns, console=console) as progress:
+        bar = progress.add_task(f"street, preset {preset}", total=1.0)
+
+        def watch(news: TrainingNews) -> None:
+            rate = news.images / news.minutes / 60 if news.minutes else 0.0
+            line = f"step {news.step}  {news.images} pictures  {rate:.0f}/s  loss {news.losses['total']:.3f}"
+            progress.update(bar, completed=news.share, description=line)
+
+        done = train_street(
+            preset, out=out, minutes=minutes, steps=steps, seed=seed, resume=resume, watch=watch
+        )
+    typer.echo(
+        f"{done.weights}: {done.images} pictures in {done.minutes:.1f} minutes; the curve: {done.curve}"
+    )
