@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Generic, Protocol, TypeVar
+from typing import Any, Generic, Protocol, TypeVar, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,6 +22,8 @@ __all__ = [
     "ResultSink",
     "Source",
     "SourceInfo",
+    "StagedEngine",
+    "StagedTask",
     "Task",
     "TensorSpec",
     "Tensors",
@@ -123,6 +125,22 @@ class Engine(Protocol):
     def close(self) -> None: ...
 
 
+@runtime_checkable
+class StagedEngine(Engine, Protocol):
+    """An engine cut in two where the state comes in. One after the other, the stages are `infer`.
+
+    `look` needs no state: frames of one stream may share its batch, or run ahead of the tracker on another core. Only
+    `follow` waits for the frame before. Its inputs are outputs of `look` and the state; what `follow` does not take
+    goes straight to `Task.postprocess`.
+    """
+
+    @property
+    def look(self) -> Engine: ...
+
+    @property
+    def follow(self) -> Engine: ...
+
+
 class Task(Protocol, Generic[S]):
     """Pure pre- and postprocess around one engine. State is a value: it goes in and comes out, one per stream."""
 
@@ -146,6 +164,19 @@ class Task(Protocol, Generic[S]):
         self, outputs: Tensors, frames: Sequence[Frame], states: Sequence[S]
     ) -> list[tuple[Perception, S]]:
         """What was seen in each frame, and the state for each stream's next frame."""
+        ...
+
+
+@runtime_checkable
+class StagedTask(Task[S], Protocol[S]):
+    """A task whose preprocess can be done in the two steps that a StagedEngine wants."""
+
+    def look_inputs(self, frames: Sequence[Frame]) -> dict[str, NDArray[Any]]:
+        """The `look` stage's inputs for these frames, of whatever streams."""
+        ...
+
+    def follow_inputs(self, looked: Sequence[Tensors], states: Sequence[S]) -> dict[str, NDArray[Any]]:
+        """The `follow` stage's inputs: what `look` said of each frame (no batch dimension), and its stream's state."""
         ...
 
 

@@ -7,7 +7,6 @@ tracker on another core; only `follow` must wait for the frame before. One after
 
 from __future__ import annotations
 
-import torch
 from torch import Tensor, nn
 
 from engines.models.street import Scene, Street

@@ -123,19 +123,28 @@ class TrackTask:
 
     def preprocess(self, frames: Sequence[Frame], states: Sequence[TrackState]) -> dict[str, NDArray[Any]]:
         """Pack B frames and their streams' tracks into one batch."""
-        if len(frames) != len(states) or not frames:
+        if len(frames) != len(states):
             raise ValueError(f"{len(frames)} frames with {len(states)} states")
+        return {**self.look_inputs(frames), **_packed(states)}
+
+    def look_inputs(self, frames: Sequence[Frame]) -> dict[str, NDArray[Any]]:
+        """Pack B frames, of whatever streams: the stage that knows no tracks."""
+        if not frames:
+            raise ValueError("no frames")
         for frame in frames:
             if frame.image.shape != (*self._input_hw, 3):
                 raise EngineError(
                     f"a picture of {frame.image.shape} is not {(*self._input_hw, 3)}", where=frame.ref.stream
                 )
-        return {
-            "images": np.stack([f.image for f in frames]),
-            "track_hs": np.stack([s.hs for s in states]),
-            "track_boxes": np.stack([s.boxes_cxcywh for s in states]),
-            "track_valid": np.stack([s.valid for s in states]).astype(np.float32),
-        }
+        return {"images": np.stack([f.image for f in frames])}
+
+    def follow_inputs(
+        self, looked: Sequence[Tensors], states: Sequence[TrackState]
+    ) -> dict[str, NDArray[Any]]:
+        """Pack what `look` said of B frames, and their streams' tracks."""
+        if len(looked) != len(states) or not looked:
+            raise ValueError(f"{len(looked)} looks with {len(states)} states")
+        return {**{name: np.stack([look[name] for look in looked]) for name in looked[0]}, **_packed(states)}
 
     def postprocess(
         self, outputs: Tensors, frames: Sequence[Frame], states: Sequence[TrackState]
@@ -244,6 +253,15 @@ class TrackTask:
             age=frozen_array(age),
             votes=frozen_array(new_votes),
         )
+
+
+def _packed(states: Sequence[TrackState]) -> dict[str, NDArray[Any]]:
+    """The tracks of B streams as the graph's inputs."""
+    return {
+        "track_hs": np.stack([s.hs for s in states]),
+        "track_boxes": np.stack([s.boxes_cxcywh for s in states]),
+        "track_valid": np.stack([s.valid for s in states]).astype(np.float32),
+    }
 
 
 def _seat(rows: I64, scores: F32, state: TrackState, k: int) -> tuple[I64, I64, int, int]:
