@@ -1,0 +1,386 @@
+"""A whole WHEP session in one process: real encoder, real packets, real ICE, DTLS and SRTP; only the store is memory."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import time
+from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
+from fractions import Fraction
+from typing import Any
+
+import httpx
+import numpy as np
+import orjson
+import pytest
+from aiortc import RTCConfiguration, RTCPeerConnection, RTCSessionDescription
+from aiortc.mediastreams import MediaStreamError
+from fastapi import FastAPI, Request, Response
+
+from streamer.clock import SystemClock
+from streamer.sinks.video import VideoPublisher
+from streamer.types import FrameRef
+from web.feed import VideoPacket
+from web.problems import Refused
+from web.whep import WhepServer
+
+HW = (144, 256)
+STEP = 3600  # 25 fps in 90 kHz ticks
+
+
+class MemoryStore:
+    """A VideoStore of lists; the publisher's thread writes, the feed's loop reads."""
+
+    def __init__(self) -> None:
+        self.video: list[VideoPacket] = []
+        self.results: list[tuple[str, bytes]] = []
+        self.state: dict[str, str] = {"state": "RUNNING"}
+        self.watched: list[str] = []
+        self.keys_asked = 0
+        self.on_watch: Callable[[], None] = lambda: None
+
+    def write_packet(
+        self, stream: str, data: bytes, key: bool, pts90k: int, epoch: int, seq: int, wall_ns: int
+    ) -> None:
+        self.video.append(VideoPacket(str(len(self.video) + 1), data, key, pts90k, epoch, seq))
+
+    async def has_stream(self, stream: str) -> bool:
+        return stream == "gate"
+
+    async def tails(self, stream: str) -> tuple[str, str]:
+        return str(len(self.video)), str(len(self.results))
+
+    async def fresh_group(self, stream: str) -> Sequence[VideoPacket]:
+        return []
+
+    async def read_video(self, stream: str, after: str, block_ms: int) -> Sequence[VideoPacket]:
+        return await _wait_for_more(lambda: self.video[int(after) :], block_ms)
+
+    async def read_results(self, stream: str, after: str, block_ms: int) -> Sequence[tuple[str, bytes]]:
+        return await _wait_for_more(lambda: self.results[int(after) :], block_ms)
+
+    async def read_state(self, stream: str) -> Mapping[str, str]:
+        return self.state
+
+    async def keep_watched(self, stream: str, ttl_s: int) -> None:
+        self.watched.append(stream)
+        self.on_watch()
+
+    async def request_keyframe(self, stream: str) -> None:
+        self.keys_asked += 1
+
+
+async def _wait_for_more(read: Callable[[], list[Any]], block_ms: int) -> list[Any]:
+    end = time.monotonic() + block_ms / 1000
+    while not (found := read()) and time.monotonic() < end:
+        await asyncio.sleep(0.005)
+    return found
+
+
+class Camera:
+    """Offers a moving picture at 25 fps of stream time, as fast as it is let, with a result for each picture."""
+
+    def __init__(self, store: MemoryStore) -> None:
+        self.publisher = VideoPublisher("gate", store, SystemClock())
+        store.on_watch = lambda: self.publisher.set_watched(True)
+        self._store = store
+        self._seq = 0
+        self.epoch = 1
+
+    async def run(self) -> None:
+        while True:
+            if self.publisher.wanted:
+                self.shoot()
+            await asyncio.sleep(0.02)
+
+    def shoot(self) -> None:
+        # The left edge of the white bar tells which picture this is, through any codec.
+        picture = np.full((*HW, 3), 60, np.uint8)
+        at = self._seq * 4 % 200
+        picture[:, at : at + 40] = 220
+        ref = FrameRef("gate", self.epoch, self._seq, self._seq * STEP, Fraction(1, 90_000), 0, 0)
+        self.publisher.offer(ref, picture)
+        data = orjson.dumps({"pts90k": ref.pts90k, "epoch": self.epoch, "seq": self._seq, "at": at})
+        self._store.results.append((str(len(self._store.results) + 1), data))
+        self._seq += 1
+
+    def reconnect(self) -> None:
+        self.epoch += 1
+        self._seq = 0
+
+
+class Player:
+    """A WHEP player: offers, plays, keeps what it saw as (pts in RTP ticks, left edge of the bar)."""
+
+    def __init__(self, *, channel: bool = True, audio: bool = False) -> None:
+        self.pc = RTCPeerConnection(RTCConfiguration(iceServers=[]))
+        self.pc.addTransceiver("video", direction="recvonly")
+        if audio:
+            self.pc.addTransceiver("audio", direction="recvonly")
+        self.pictures: list[tuple[int, int]] = []
+        self.messages: list[dict[str, Any]] = []
+        self.first_stamp: int | None = None
+        self.reading: asyncio.Task[None] | None = None
+        self.pc.on("track", self._on_track)
+        if channel:
+            self.pc.createDataChannel("results").on(
+                "message", lambda m: self.messages.append(orjson.loads(m))
+            )
+
+    def _on_track(self, track: Any) -> None:
+        if track.kind == "video":
+            self._note_first_stamp()
+            self.reading = asyncio.create_task(self._read(track))
+
+    def _note_first_stamp(self) -> None:
+        """aiortc's receiver counts from its first packet; a browser shows the RTP time stamps themselves."""
+        receiver = self.pc.getReceivers()[0]
+        handle = receiver._handle_rtp_packet
+
+        async def noting(packet: Any, arrival_time_ms: int) -> None:
+            if self.first_stamp is None and packet.payload:
+                self.first_stamp = packet.timestamp
+            await handle(packet, arrival_time_ms=arrival_time_ms)
+
+        receiver._handle_rtp_packet = noting  # type: ignore[method-assign]
+
+    async def _read(self, track: Any) -> None:
+        with contextlib.suppress(MediaStreamError):
+            while True:
+                frame = await track.recv()
+                row = frame.to_ndarray(format="gray")[frame.height // 2]
+                assert self.first_stamp is not None
+                stamp = (self.first_stamp + frame.pts) % 2**32
+                self.pictures.append((stamp, int(np.argmax(row > 140))))
+
+    async def offer(self) -> str:
+        await self.pc.setLocalDescription(await self.pc.createOffer())
+        return self.pc.localDescription.sdp
+
+    async def open(self, http: httpx.AsyncClient) -> httpx.Response:
+        response = await http.post("/gate/whep", content=await self.offer(), headers=SDP)
+        assert response.status_code == 201, response.text
+        await self.pc.setRemoteDescription(RTCSessionDescription(response.text, "answer"))
+        return response
+
+    async def close(self) -> None:
+        if self.reading is not None:
+            self.reading.cancel()
+        await self.pc.close()
+
+    def told(self, kind: str) -> list[dict[str, Any]]:
+        return [m for m in self.messages if m["t"] == kind]
+
+
+SDP = {"Content-Type": "application/sdp"}
+
+
+async def until(holds: Callable[[], object], what: str, deadline_s: float = 10.0) -> None:
+    end = time.monotonic() + deadline_s
+    while not holds():
+        assert time.monotonic() < end, f"not within {deadline_s} s: {what}"
+        await asyncio.sleep(0.01)
+
+
+Scene = Callable[[httpx.AsyncClient, WhepServer, MemoryStore, Camera], Awaitable[None]]
+
+
+def played(scene: Scene) -> None:
+    """Run `scene` against a server with a camera; everything is closed afterwards and no task may be left."""
+
+    async def run() -> None:
+        store = MemoryStore()
+        camera = Camera(store)
+        server = WhepServer(store)
+        app = FastAPI()
+        app.include_router(server.router)
+
+        @app.exception_handler(Refused)
+        async def refused(_: Request, error: Refused) -> Response:
+            return error.response()
+
+        shooting = asyncio.create_task(camera.run())
+        try:
+            async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://t") as http:
+                await scene(http, server, store, camera)
+        finally:
+            shooting.cancel()
+            await server.aclose()
+            camera.publisher.close()
+        names = {t.get_name() for t in asyncio.all_tasks()}
+        assert not [n for n in names if "feed" in n or "whep" in n], names
+
+    body: Coroutine[Any, Any, None] = run()
+    asyncio.run(body)
+
+
+def test_a_player_sees_the_pictures_and_their_results_in_step() -> None:
+    async def scene(http: httpx.AsyncClient, server: WhepServer, store: MemoryStore, camera: Camera) -> None:
+        player = Player()
+        response = await player.open(http)
+        assert response.headers["content-type"] == "application/sdp"
+        assert response.headers["location"].startswith("/gate/whep/")
+        await until(lambda: len(player.pictures) >= 50 and player.told("origin"), "50 pictures")
+        assert server.viewers("gate") == 1
+        assert player.messages[0] == {"t": "hello", "stream": "gate"}
+        await until(lambda: len(player.told("result")) >= 50, "50 results")
+        (origin,) = player.told("origin")
+        assert origin["epoch"] == 1
+        edge_of = {
+            (m["data"]["pts90k"] + origin["rtp"]) % 2**32: m["data"]["at"] for m in player.told("result")
+        }
+        matched = [(edge_of[pts], seen) for pts, seen in player.pictures if pts in edge_of]
+        assert len(matched) >= 45
+        # The origin is right only if each picture's own bar is where the matched result says.
+        assert all(abs(told - seen) <= 3 for told, seen in matched), matched
+        assert player.told("state")[0]["data"] == {"state": "RUNNING"}
+
+        assert (await http.delete(response.headers["location"])).status_code == 200
+        assert server.viewers("gate") == 0
+        assert (await http.delete(response.headers["location"])).status_code == 404
+        await player.close()
+
+    played(scene)
+
+
+def test_late_viewers_start_at_the_last_key_frame_and_cost_no_encoder() -> None:
+    async def scene(http: httpx.AsyncClient, server: WhepServer, store: MemoryStore, camera: Camera) -> None:
+        first = Player()
+        await first.open(http)
+        await until(lambda: len(first.pictures) >= 10, "10 pictures")
+        late = [Player(channel=False), Player(audio=True)]
+        for player in late:
+            await player.open(http)
+        key = max(p.pts90k for p in store.video if p.key)
+        for player in late:
+            await until(lambda player=player: len(player.pictures) >= 10, "10 pictures for a late viewer")
+        assert server.viewers("gate") == 3
+        assert camera.publisher.encoders_started == 1
+        # Both began with the key frame that was last when they came: the bar of their first picture is its bar.
+        keys = [p.pts90k // STEP * 4 % 200 for p in store.video if p.key and p.pts90k <= key]
+        for player in late:
+            assert any(abs(player.pictures[0][1] - edge) <= 3 for edge in keys)
+            steps = {
+                (b[0] - a[0]) % 2**32 for a, b in zip(player.pictures, player.pictures[1:], strict=False)
+            }
+            assert steps == {STEP}
+        for player in (first, *late):
+            await player.close()
+
+    played(scene)
+
+
+def test_a_reconnect_of_the_camera_goes_on_in_the_same_session() -> None:
+    async def scene(http: httpx.AsyncClient, server: WhepServer, store: MemoryStore, camera: Camera) -> None:
+        player = Player()
+        await player.open(http)
+        await until(lambda: len(player.pictures) >= 20, "20 pictures")
+        camera.reconnect()
+        await until(lambda: len(player.told("origin")) == 2, "an origin for the new epoch")
+        seen = len(player.pictures)
+        await until(lambda: len(player.pictures) >= seen + 20, "pictures of the new epoch")
+        origins = {m["epoch"]: m["rtp"] for m in player.told("origin")}
+        assert set(origins) == {1, 2}
+        edge_of = {
+            (m["data"]["pts90k"] + origins[m["data"]["epoch"]]) % 2**32: m["data"]["at"]
+            for m in player.told("result")
+        }
+        matched = [(edge_of[pts], at) for pts, at in player.pictures[-15:] if pts in edge_of]
+        assert len(matched) >= 10
+        assert all(abs(told - at) <= 3 for told, at in matched)
+        stamps = [pts for pts, _ in player.pictures]
+        assert all(0 < (b - a) % 2**32 < 2**31 for a, b in zip(stamps, stamps[1:], strict=False))
+        await player.close()
+
+    played(scene)
+
+
+def test_a_picture_loss_reaches_the_worker_as_one_request() -> None:
+    async def scene(http: httpx.AsyncClient, server: WhepServer, store: MemoryStore, camera: Camera) -> None:
+        player = Player()
+        await player.open(http)
+        await until(lambda: len(player.pictures) >= 5, "5 pictures")
+        asked = store.keys_asked
+        receiver = player.pc.getReceivers()[0]
+        ssrc = next(iter(receiver.getSynchronizationSources())).source
+        for _ in range(5):
+            await receiver._send_rtcp_pli(ssrc)
+        await until(lambda: store.keys_asked > asked, "a request for a key frame")
+        assert store.keys_asked <= asked + 2
+        await player.close()
+
+    played(scene)
+
+
+def test_a_viewer_that_vanishes_is_reaped(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("web.whep.SILENT_FOR_S", 2.0)
+    monkeypatch.setattr("web.whep.REAP_EVERY_S", 0.1)
+
+    async def scene(http: httpx.AsyncClient, server: WhepServer, store: MemoryStore, camera: Camera) -> None:
+        player = Player()
+        await player.open(http)
+        await until(lambda: len(player.pictures) >= 5, "5 pictures")
+        # Gone without a word: no BYE, no close; its reports just stop.
+        (receiver,) = player.pc.getReceivers()
+
+        async def mute(_: bytes) -> None: ...
+
+        receiver.transport._send_rtp = mute  # type: ignore[method-assign]
+        await until(lambda: server.viewers("gate") == 0, "the silent viewer to be reaped")
+        await player.close()
+
+    played(scene)
+
+
+def _offer(*, codec: str = "H264", fmtp: str = "packetization-mode=1;profile-level-id=42e01f") -> str:
+    lines = ["v=0", "o=- 1 1 IN IP4 0.0.0.0", "s=-", "t=0 0", "m=video 9 UDP/TLS/RTP/SAVPF 96"]
+    return "\r\n".join([*lines, "a=mid:0", f"a=rtpmap:96 {codec}/90000", f"a=fmtp:96 {fmtp}", ""])
+
+
+@pytest.mark.parametrize(
+    ("path", "kind", "body", "status", "says"),
+    [
+        ("/none/whep", "application/sdp", _offer(), 404, "no stream 'none'"),
+        ("/gate/whep", "text/plain", _offer(), 415, "send Content-Type: application/sdp"),
+        ("/gate/whep", "application/sdp", _offer(codec="VP8", fmtp="x=1"), 406, "no H.264"),
+        ("/gate/whep", "application/sdp", _offer(fmtp="packetization-mode=0"), 406, "packetization-mode 1"),
+        ("/gate/whep", "application/sdp", "hello", 400, "no session description"),
+        ("/gate/whep", "application/sdp", "v=0\r\ns=-\r\n", 400, "no video"),
+        ("/gate/whep", "application/sdp", _offer(), 400, "cannot be read"),
+        ("/gate/whep", "application/sdp", "v=0" + "x" * 70_000, 413, "longer than"),
+    ],
+)
+def test_a_bad_offer_is_refused_in_one_line(path: str, kind: str, body: str, status: int, says: str) -> None:
+    async def scene(http: httpx.AsyncClient, server: WhepServer, store: MemoryStore, camera: Camera) -> None:
+        response = await http.post(path, content=body, headers={"Content-Type": kind})
+        assert response.status_code == status, response.text
+        assert says in response.json()["detail"]
+        assert "\n" not in response.json()["detail"]
+        assert server.viewers("gate") == 0
+        assert not store.watched, "a refused offer must not start the encoder"
+
+    played(scene)
+
+
+def test_the_other_verbs() -> None:
+    async def scene(http: httpx.AsyncClient, server: WhepServer, store: MemoryStore, camera: Camera) -> None:
+        options = await http.options("/gate/whep")
+        assert (options.status_code, options.headers["accept-post"]) == (204, "application/sdp")
+        player = Player()
+        response = await player.open(http)
+        where, tag = response.headers["location"], response.headers["etag"]
+        trickle = {"Content-Type": "application/trickle-ice-sdpfrag", "If-Match": tag}
+        candidate = (
+            "a=mid:0\r\na=candidate:1 1 UDP 2122252543 127.0.0.1 9 typ host\r\na=end-of-candidates\r\n"
+        )
+        assert (await http.patch(where, content=candidate, headers=trickle)).status_code == 204
+        assert (await http.patch(where, content="a=candidate:x\r\n", headers=trickle)).status_code == 422
+        restart = await http.patch(where, content="a=ice-ufrag:zzzz\r\n", headers=trickle)
+        assert (restart.status_code, "restart" in restart.json()["detail"]) == (422, True)
+        other = {**trickle, "If-Match": '"other"'}
+        assert (await http.patch(where, content=candidate, headers=other)).status_code == 412
+        assert (await http.patch(where, content=candidate, headers=SDP)).status_code == 415
+        assert (await http.delete("/gate/whep/nobody")).status_code == 404
+        await player.close()
+
+    played(scene)

@@ -1,0 +1,295 @@
+"""One reader per stream: packets, results and state are read from the store once and handed to every viewer.
+
+While anybody watches, the feed keeps the worker's encoder running by renewing the stream's watch key. It holds the
+packets since the last key frame, so a late viewer starts at once, with the original time stamps; a viewer that lags
+is not allowed to fill memory but starts again from a key frame.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections import deque
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+import orjson
+
+log = logging.getLogger(__name__)
+
+WATCH_TTL_S = 5
+WATCH_EVERY_S = 2.0
+STATE_EVERY_S = 1.0
+KEY_REQUEST_GAP_S = 0.5
+# What a viewer may lag behind: about two groups of pictures at 30 fps.
+QUEUE_PACKETS = 150
+# Results that a viewer is given when its channel opens, so that the first pictures have theirs: two seconds at 30 fps.
+REPLAY_RESULTS = 60
+# Packets of a group of pictures that are kept for late viewers; a longer group is not worth the fast-forward.
+GROUP_PACKETS = 300
+# After a new epoch the picture goes on one nominal frame later on the viewers' time line.
+_GAP_TICKS = 3600
+_RETRY_S = 0.5
+_BLOCK_MS = 1000
+
+
+@dataclass(frozen=True, slots=True)
+class VideoPacket:
+    """One encoded picture as stored: H.264 Annex B, `pts90k` in 90 kHz ticks; `id` is its place in the store."""
+
+    id: str
+    data: bytes
+    key: bool
+    pts90k: int
+    epoch: int
+    seq: int
+
+
+class VideoStore(Protocol):
+    """What a feed needs of the store. Calls raise on a lost connection, and are tried again by the feed."""
+
+    async def has_stream(self, stream: str) -> bool:
+        """Whether a stream of this name is wanted (runs, or should)."""
+        ...
+
+    async def read_video(self, stream: str, after: str, block_ms: int) -> Sequence[VideoPacket]:
+        """Packets after the id, waiting up to `block_ms` for the first."""
+        ...
+
+    async def tails(self, stream: str) -> tuple[str, str]:
+        """The ids of the newest packet and of the newest result (`0-0` where there are none)."""
+        ...
+
+    async def fresh_group(self, stream: str) -> Sequence[VideoPacket]:
+        """The packets since the last key frame, if they are of now (another process watches), else none."""
+        ...
+
+    async def read_results(self, stream: str, after: str, block_ms: int) -> Sequence[tuple[str, bytes]]:
+        """(id, Result JSON) after the id, as `read_video`."""
+        ...
+
+    async def read_state(self, stream: str) -> Mapping[str, str]:
+        """The stream's state hash; empty if there is none."""
+        ...
+
+    async def keep_watched(self, stream: str, ttl_s: int) -> None:
+        """Say that somebody watches, for the next `ttl_s` seconds."""
+        ...
+
+    async def request_keyframe(self, stream: str) -> None:
+        """Ask the worker for a key frame soon."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class FeedPacket:
+    """A packet on the viewers' time line: `out_pts90k` = the packet's own pts90k + `offset`, growing over epochs."""
+
+    packet: VideoPacket
+    offset: int
+
+    @property
+    def out_pts90k(self) -> int:
+        return self.packet.pts90k + self.offset
+
+
+class Subscription:
+    """One viewer's place at the feed: a bounded queue of packets, and a callback for messages (JSON text)."""
+
+    def __init__(self, wants_key: Callable[[], None], group: Sequence[FeedPacket]) -> None:
+        self._wants_key = wants_key
+        self._queue: deque[FeedPacket] = deque(group)
+        self._filled = asyncio.Event()
+        self._needs_key = not group
+        self.ended = False
+        self.dropped = 0
+        self.on_message: Callable[[str], None] | None = None
+        if group:
+            self._filled.set()
+
+    def put(self, item: FeedPacket) -> None:
+        """Queue a packet; one that overflows the queue empties it, and the viewer goes on at the next key frame."""
+        if len(self._queue) >= QUEUE_PACKETS:
+            self.skip_to_key()
+            self._wants_key()
+        if self._needs_key and not item.packet.key:
+            self.dropped += 1
+            return
+        self._needs_key = False
+        self._queue.append(item)
+        self._filled.set()
+
+    def skip_to_key(self) -> None:
+        """Forget what is queued and take nothing until a key frame comes."""
+        self.dropped += len(self._queue)
+        self._queue.clear()
+        self._needs_key = True
+
+    async def next(self) -> FeedPacket | None:
+        """The next packet, waited for; None when the feed or the viewer has ended."""
+        while not self._queue and not self.ended:
+            self._filled.clear()
+            await self._filled.wait()
+        return None if self.ended else self._queue.popleft()
+
+    def end(self) -> None:
+        """Nothing more comes out."""
+        self.ended = True
+        self._filled.set()
+
+
+class StreamFeed:
+    """The reader of one stream, for all viewers of this process. Runs from the first `join` to the last `leave`."""
+
+    def __init__(self, stream: str, store: VideoStore) -> None:
+        self.stream = stream
+        self._store = store
+        self._subscriptions: set[Subscription] = set()
+        self._group: list[FeedPacket] = []
+        self._results: deque[str] = deque(maxlen=REPLAY_RESULTS)
+        self._state: str | None = None
+        self._offset = 0
+        self._last: FeedPacket | None = None
+        self._key_asked_s = float("-inf")
+        self._asking: set[asyncio.Task[None]] = set()
+        self._tasks: list[asyncio.Task[None]] = []
+
+    @property
+    def viewers(self) -> int:
+        return len(self._subscriptions)
+
+    def join(self) -> Subscription:
+        """A place for one more viewer, beginning at the last key frame if there is one."""
+        group = self._group if len(self._group) < QUEUE_PACKETS else []
+        subscription = Subscription(self.request_keyframe, group)
+        self._subscriptions.add(subscription)
+        if not self._tasks:
+            loops = (self._keep_watched, self._read_video, self._read_results, self._read_state)
+            self._tasks = [
+                asyncio.create_task(self._forever(loop), name=f"{self.stream} feed") for loop in loops
+            ]
+        elif not group:
+            self.request_keyframe()
+        return subscription
+
+    async def leave(self, subscription: Subscription) -> None:
+        """Give the place back; the last one to leave stops the reader (the watch key then runs out by itself)."""
+        subscription.end()
+        self._subscriptions.discard(subscription)
+        if not self._subscriptions:
+            await self.aclose()
+
+    async def aclose(self) -> None:
+        """End every viewer's place and stop reading."""
+        for subscription in self._subscriptions:
+            subscription.end()
+        self._subscriptions.clear()
+        tasks, self._tasks = [*self._tasks, *self._asking], []
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        self._group.clear()
+        self._results.clear()
+        self._last = None
+
+    def replay(self) -> list[str]:
+        """What a viewer whose channel has just opened is told first: the state, then the last results."""
+        return [*([self._state] if self._state else []), *self._results]
+
+    def request_keyframe(self) -> None:
+        """Ask for a key frame; at most one request per half second leaves this process."""
+        now_s = asyncio.get_running_loop().time()
+        if now_s - self._key_asked_s < KEY_REQUEST_GAP_S:
+            return
+        self._key_asked_s = now_s
+        task = asyncio.create_task(self._ask_keyframe())
+        self._asking.add(task)
+        task.add_done_callback(self._asking.discard)
+
+    async def _ask_keyframe(self) -> None:
+        try:
+            await self._store.request_keyframe(self.stream)
+        except Exception as error:
+            log.info("stream %s: the request for a key frame was lost: %s", self.stream, error)
+
+    # ------------------------------------------------------------------------------------------------ the loops
+
+    async def _forever(self, loop: Callable[[], Awaitable[None]]) -> None:
+        """Run a reading loop again after each failure of the store: viewers stay, and go on when it is back."""
+        quiet = False
+        while True:
+            try:
+                await loop()
+            except asyncio.CancelledError:
+                raise
+            except Exception as error:
+                if not quiet:
+                    log.warning("stream %s: %s", self.stream, error)
+                quiet = True
+                await asyncio.sleep(_RETRY_S)
+
+    async def _keep_watched(self) -> None:
+        while True:
+            await self._store.keep_watched(self.stream, WATCH_TTL_S)
+            await asyncio.sleep(WATCH_EVERY_S)
+
+    async def _read_video(self) -> None:
+        after = (await self._store.tails(self.stream))[0]
+        if (
+            self._last is None
+        ):  # else there is a hole behind a failure of the store, and only a new key frame helps
+            for packet in await self._store.fresh_group(self.stream):
+                self._accept(packet)
+                after = packet.id
+        else:
+            self._broken()
+        while True:
+            for packet in await self._store.read_video(self.stream, after, _BLOCK_MS):
+                self._accept(packet)
+                after = packet.id
+
+    def _broken(self) -> None:
+        """Packets are missing: nobody may go on but from a key frame."""
+        self._group = []
+        for subscription in self._subscriptions:
+            subscription.skip_to_key()
+        self.request_keyframe()
+
+    def _accept(self, packet: VideoPacket) -> None:
+        last = self._last
+        if last is not None and (packet.epoch != last.packet.epoch or packet.pts90k <= last.packet.pts90k):
+            self._offset = last.out_pts90k + _GAP_TICKS - packet.pts90k
+        item = FeedPacket(packet, self._offset)
+        self._last = item
+        if packet.key:
+            self._group = [item]
+        elif self._group and len(self._group) < GROUP_PACKETS:
+            self._group.append(item)
+        else:
+            self._group = []
+        for subscription in self._subscriptions:
+            subscription.put(item)
+
+    async def _read_results(self) -> None:
+        after = (await self._store.tails(self.stream))[1]
+        while True:
+            for entry, data in await self._store.read_results(self.stream, after, _BLOCK_MS):
+                after = entry
+                text = '{"t":"result","data":' + data.decode() + "}"
+                self._results.append(text)
+                self._tell(text)
+
+    async def _read_state(self) -> None:
+        while True:
+            state = await self._store.read_state(self.stream)
+            text = orjson.dumps({"t": "state", "data": dict(state)}).decode()
+            if text != self._state:
+                self._state = text
+                self._tell(text)
+            await asyncio.sleep(STATE_EVERY_S)
+
+    def _tell(self, text: str) -> None:
+        for subscription in self._subscriptions:
+            if subscription.on_message is not None:
+                subscription.on_message(text)

@@ -1,0 +1,181 @@
+"""WHEP: how a player asks for a stream. POST an offer, get the answer; PATCH candidates; DELETE at the end.
+
+Sessions whose viewer vanished without a word are ended after ten seconds of silence.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import secrets
+from collections.abc import Sequence
+
+from fastapi import APIRouter, Request, Response
+
+from web.feed import StreamFeed, VideoStore
+from web.problems import Refused
+from web.sdp import BadOffer, NoH264
+from web.webrtc import Peer
+
+log = logging.getLogger(__name__)
+
+MAX_BODY_BYTES = 64 * 1024
+MAX_VIEWERS = 64
+REAP_EVERY_S = 1.0
+CONNECT_WITHIN_S = 15.0
+SILENT_FOR_S = 10.0
+
+
+def is_gone(peer: Peer, now_s: float) -> bool:
+    """Whether this session's viewer will not come (back): failed, never connected, or silent for too long."""
+    if peer.lost:
+        return True
+    if not peer.connected:
+        return now_s - max(peer.began_s, peer.last_seen_s) > CONNECT_WITHIN_S
+    return now_s - peer.last_seen_s > SILENT_FOR_S
+
+
+class WhepServer:
+    """The WHEP routes of one web process, and everybody who watches through them.
+
+    `ice_servers` are STUN or TURN urls for sessions (and told to players in `Link`); none by default.
+    """
+
+    def __init__(
+        self, store: VideoStore, *, ice_servers: Sequence[str] = (), max_viewers: int = MAX_VIEWERS
+    ) -> None:
+        self._store = store
+        self._ice_servers = tuple(ice_servers)
+        self._max_viewers = max_viewers
+        self._feeds: dict[str, StreamFeed] = {}
+        self._peers: dict[str, Peer] = {}
+        self._opening = 0
+        self._reaper: asyncio.Task[None] | None = None
+        self._closing = False
+        self.router = self._routes()
+
+    def viewers(self, stream: str) -> int:
+        """How many watch this stream through this process."""
+        return sum(peer.stream == stream for peer in self._peers.values())
+
+    async def aclose(self) -> None:
+        """End every session."""
+        self._closing = True
+        reaper, self._reaper = self._reaper, None
+        if reaper is not None:
+            reaper.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await reaper
+        await asyncio.gather(*(self._end(peer) for peer in list(self._peers.values())))
+        await asyncio.gather(*(feed.aclose() for feed in self._feeds.values()))
+
+    # ------------------------------------------------------------------------------------------------ sessions
+
+    async def open_session(self, stream: str, offer: str) -> tuple[Peer, str]:
+        """A new session and its answer. Raises Refused."""
+        if self._closing or len(self._peers) + self._opening >= self._max_viewers:
+            raise Refused(503, f"{self._max_viewers} viewers are watching, which is all this process serves")
+        if not await self._store.has_stream(stream):
+            raise Refused(404, f"there is no stream {stream!r}", mend="see GET /api/v1/streams")
+        feed = self._feeds.setdefault(stream, StreamFeed(stream, self._store))
+        peer = Peer(secrets.token_urlsafe(16), feed, self._ice_servers)
+        self._opening += 1
+        try:
+            answer = await peer.answer(offer)
+        except NoH264 as error:
+            await peer.close()
+            raise Refused(406, str(error), mend="use a player that takes H.264") from None
+        except BadOffer as error:
+            await peer.close()
+            raise Refused(400, str(error), mend="send a WebRTC offer that receives video") from None
+        except BaseException:
+            await peer.close()
+            raise
+        finally:
+            self._opening -= 1
+        self._peers[peer.session] = peer
+        if self._reaper is None:
+            self._reaper = asyncio.create_task(self._reap(), name="whep reaper")
+        return peer, answer
+
+    def _session(self, stream: str, session: str) -> Peer:
+        peer = self._peers.get(session)
+        if peer is None or peer.stream != stream:
+            raise Refused(404, "there is no such session", where=f"stream {stream}", mend="POST a new offer")
+        return peer
+
+    async def _end(self, peer: Peer) -> None:
+        self._peers.pop(peer.session, None)
+        await peer.close()
+        feed = self._feeds.get(peer.stream)
+        if feed is not None and not feed.viewers and not self.viewers(peer.stream) and not self._opening:
+            del self._feeds[peer.stream]
+
+    async def _reap(self) -> None:
+        while True:
+            await asyncio.sleep(REAP_EVERY_S)
+            now_s = asyncio.get_running_loop().time()
+            for peer in [peer for peer in self._peers.values() if is_gone(peer, now_s)]:
+                log.info("stream %s: a viewer is gone", peer.stream)
+                await self._end(peer)
+
+    # ------------------------------------------------------------------------------------------------ routes
+
+    def _routes(self) -> APIRouter:
+        router = APIRouter(tags=["whep"])
+
+        @router.post("/{stream}/whep", status_code=201, summary="Watch a stream: offer in, answer out (WHEP)")
+        async def post(stream: str, request: Request) -> Response:
+            offer = await _text(request, "application/sdp")
+            peer, answer = await self.open_session(stream, offer)
+            headers = {
+                "Location": f"/{stream}/whep/{peer.session}",
+                "ETag": f'"{peer.session}"',
+                **self._links(),
+            }
+            return Response(answer, 201, headers, "application/sdp")
+
+        @router.options("/{stream}/whep", status_code=204, summary="What a player may send")
+        async def options(stream: str) -> Response:
+            return Response(status_code=204, headers={"Accept-Post": "application/sdp", **self._links()})
+
+        @router.patch("/{stream}/whep/{session}", status_code=204, summary="More candidates (trickle ICE)")
+        async def patch(stream: str, session: str, request: Request) -> Response:
+            peer = self._session(stream, session)
+            body = await _text(request, "application/trickle-ice-sdpfrag")
+            tag = request.headers.get("if-match")
+            if tag is not None and tag not in ("*", f'"{session}"'):
+                raise Refused(412, "If-Match names another ICE session", where=f"stream {stream}")
+            try:
+                await peer.add_candidates(body)
+            except BadOffer as error:
+                raise Refused(422, str(error), where=f"stream {stream}", mend="POST a new offer") from None
+            return Response(status_code=204)
+
+        @router.delete("/{stream}/whep/{session}", summary="End a session")
+        async def delete(stream: str, session: str) -> Response:
+            await self._end(self._session(stream, session))
+            return Response(status_code=200)
+
+        return router
+
+    def _links(self) -> dict[str, str]:
+        links = ", ".join(f'<{url}>; rel="ice-server"' for url in self._ice_servers)
+        return {"Link": links} if links else {}
+
+
+async def _text(request: Request, kind: str) -> str:
+    """The body, if it is of this media type and of sane size."""
+    given = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+    if given != kind:
+        raise Refused(415, f"the body is {given or 'of no named type'}", mend=f"send Content-Type: {kind}")
+    body = b""
+    async for chunk in request.stream():
+        body += chunk
+        if len(body) > MAX_BODY_BYTES:
+            raise Refused(413, f"the body is longer than {MAX_BODY_BYTES} bytes")
+    try:
+        return body.decode()
+    except UnicodeDecodeError:
+        raise Refused(400, "the body is not text") from None
