@@ -1,0 +1,169 @@
+"""REST under /api/v1: streams, results, events; and the probes. Thin: questions to the store, answers as views."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator, AsyncIterator, Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import orjson
+from fastapi import APIRouter, Header, Query, Response
+from fastapi.responses import StreamingResponse
+
+from streamer.clock import Clock
+from streamer.config import StreamConfig
+from streamer.errors import ConfigError
+from streamer.types import EventKind
+from web.admission import admit
+from web.problems import Problem, Refused
+from web.sse import sse
+from web.store import Store
+from web.views import EventList, StreamList, StreamView, stream_view, worker_view
+
+MAX_PAGE = 1000
+
+
+@dataclass(frozen=True, slots=True)
+class Surroundings:
+    """What the routes work with. `viewers(name)` counts the browsers on a stream, None if nobody can say."""
+
+    store: Store
+    clock: Clock
+    media_root: Path | None
+    viewers: Callable[[str], int | None]
+    stopping: asyncio.Event
+
+
+def refusals(**by_status: str) -> dict[int | str, dict[str, Any]]:
+    """OpenAPI's words for the problems that a route may answer with (`s404="no such stream"`)."""
+    return {int(key[1:]): {"model": Problem, "description": text} for key, text in by_status.items()}
+
+
+def router(world: Surroundings) -> APIRouter:
+    """The routes of /api/v1."""
+    api = APIRouter(prefix="/api/v1", responses=refusals(s503="Redis cannot be reached"))
+    store = world.store
+
+    async def wanted(name: str) -> StreamConfig:
+        for config in await store.streams():
+            if config.name == name:
+                return config
+        raise Refused(404, "there is no such stream", where=name, mend="see GET /api/v1/streams")
+
+    async def view(config: StreamConfig, *, worker_alive: bool) -> StreamView:
+        return stream_view(
+            config,
+            await store.state(config.name),
+            worker_alive=worker_alive,
+            viewers=world.viewers(config.name),
+            now_ns=world.clock.wall_ns(),
+        )
+
+    async def worker_alive() -> bool:
+        return worker_view(await store.worker(), world.clock.wall_ns()).alive
+
+    @api.get("/streams", tags=["streams"], summary="All streams and how they do")
+    async def list_streams() -> StreamList:
+        worker = worker_view(await store.worker(), world.clock.wall_ns())
+        configs = await store.streams()
+        views = await asyncio.gather(*(view(config, worker_alive=worker.alive) for config in configs))
+        return StreamList(streams=list(views), worker=worker)
+
+    @api.post(
+        "/streams",
+        tags=["streams"],
+        summary="Add a stream",
+        status_code=201,
+        responses=refusals(s409="the name is taken", s422="the stream is not admitted"),
+    )
+    async def add_stream(body: StreamConfig, response: Response) -> StreamView:
+        try:
+            url = await asyncio.to_thread(admit, body.url, media_root=world.media_root)
+        except ConfigError as error:
+            raise Refused(422, error.what, where=error.where, mend=error.mend) from None
+        config = body.model_copy(update={"url": url})
+        if not await store.add_stream(config):
+            raise Refused(
+                409, "the name is taken", where=config.name, mend="choose another, or delete it first"
+            )
+        response.headers["Location"] = f"/api/v1/streams/{config.name}"
+        return await view(config, worker_alive=await worker_alive())
+
+    @api.get(
+        "/streams/{name}", tags=["streams"], summary="One stream", responses=refusals(s404="no such stream")
+    )
+    async def get_stream(name: str) -> StreamView:
+        return await view(await wanted(name), worker_alive=await worker_alive())
+
+    @api.delete(
+        "/streams/{name}",
+        tags=["streams"],
+        summary="Remove a stream; its events stay",
+        status_code=204,
+        responses=refusals(s404="no such stream"),
+    )
+    async def delete_stream(name: str) -> None:
+        if not await store.remove_stream(name):
+            raise Refused(404, "there is no such stream", where=name, mend="see GET /api/v1/streams")
+
+    @api.get(
+        "/streams/{name}/result",
+        tags=["results"],
+        summary="The newest result",
+        responses=refusals(s404="no such stream, or nothing seen yet"),
+    )
+    async def latest_result(name: str) -> dict[str, Any]:
+        await wanted(name)
+        result = await store.latest_result(name)
+        if result is None:
+            raise Refused(404, "nothing has been seen yet", where=name, mend="ask again when it is RUNNING")
+        return dict(result)
+
+    @api.get(
+        "/events", tags=["events"], summary="Events, newest first", responses=refusals(s400="bad cursor")
+    )
+    async def list_events(
+        stream: Annotated[str | None, Query(description="Of this stream only")] = None,
+        kind: Annotated[EventKind | Literal[""] | None, Query(description="Of this kind only")] = None,
+        limit: Annotated[int, Query(ge=1, le=MAX_PAGE)] = 100,
+        after: Annotated[str | None, Query(description="The first ones behind this cursor")] = None,
+        before: Annotated[str | None, Query(description="The last ones before this cursor")] = None,
+    ) -> EventList:
+        if after and before:
+            raise Refused(400, "after and before exclude each other", mend="give one of them")
+        page = await store.events_page(
+            stream or None, kind or None, limit=limit, after=after or None, before=before or None
+        )
+        return EventList(
+            events=[dict(event) for event in page.events], next=page.next, previous=page.previous
+        )
+
+    @api.get(
+        "/events/stream",
+        tags=["events"],
+        summary="Events as they happen (server-sent events)",
+        description="Each `id` is a cursor; a reconnect resumes with `Last-Event-ID`. Without a cursor: from now.",
+        response_class=StreamingResponse,
+        responses={200: {"content": {"text/event-stream": {}}}, **refusals(s400="bad cursor")},
+    )
+    async def stream_events(
+        stream: Annotated[str | None, Query(description="Of this stream only")] = None,
+        kind: Annotated[EventKind | Literal[""] | None, Query(description="Of this kind only")] = None,
+        after: Annotated[str | None, Query(description="Begin behind this cursor")] = None,
+        last_event_id: Annotated[str | None, Header()] = None,
+    ) -> StreamingResponse:
+        cursor = last_event_id or after or None
+        # a page of nothing checks the cursor and Redis while a status can still be sent
+        await store.events_page(stream or None, kind or None, limit=1, after=cursor, before=None)
+        messages = _messages(store.follow_events(stream or None, kind or None, after=cursor))
+        body = sse(messages, stopping=world.stopping)
+        return StreamingResponse(body, media_type="text/event-stream", headers={"X-Accel-Buffering": "no"})
+
+    return api
+
+
+async def _messages(events: AsyncIterator[tuple[str, Any]]) -> AsyncGenerator[tuple[str, bytes], None]:
+    async for cursor, event in events:
+        yield cursor, orjson.dumps(event)

@@ -1,0 +1,64 @@
+// The health strip of one stream: what the worker says of it and what this browser sees of it, side by side.
+
+const dash = (value, text) => (value === null || value === undefined || Number.isNaN(value) ? "—" : text(value));
+const ms = (value) => dash(value, (v) => `${Math.round(v)} ms`);
+const fps = (value) => dash(value, (v) => v.toFixed(1));
+
+function age(seconds) {
+  return dash(seconds, (s) => (s < 1.5 ? "now" : s < 90 ? `${Math.round(s)} s ago` : `${Math.round(s / 60)} min ago`));
+}
+
+/** Fill `root` for `stream` (one item of GET /api/v1/streams; none clears it); `player` is its player or undefined. */
+export function showHealth(root, stream, player) {
+  if (!stream) return root.replaceChildren();
+  const s = stream.state;
+  const drops = dropped(s.ledger);
+  const cells = [
+    ["State", s.state, s.error ?? "", `sl-state-${s.state.toLowerCase()}`],
+    ["Analysed", `${fps(s.fps)} fps`, "frames analysed per second by the worker"],
+    ["Shown", player?.live ? `${fps(player.stats.shownFps)} fps` : "—", "pictures per second in this browser"],
+    ["Latency p50", ms(s.latency_p50_ms), "capture to result, median"],
+    ["Latency p95", ms(s.latency_p95_ms), "capture to result, 95 of 100 frames are faster"],
+    ["Dropped", drops.text, drops.why],
+    ["In step", inStep(player), "pictures shown with the boxes made from exactly that picture"],
+    ["Last frame", age(s.last_frame_age_s), "age of the last analysed frame", s.last_frame_age_s > 2 ? "sl-bad" : ""],
+    ["Epoch", dash(s.epoch, String), "grows by one at every (re)connect"],
+    ["Viewers", dash(stream.viewers, String), "browsers watching this stream"],
+    ["Source", source(s), stream.url],
+    ["Model", [stream.model, s.backend].filter(Boolean).join(" · ") || "—", `task ${stream.task}`],
+  ];
+  // cells are updated in place so that a hovered title or a selection survives the next poll
+  if (root.dataset.stream !== stream.name || root.children.length !== cells.length) {
+    root.dataset.stream = stream.name;
+    root.replaceChildren(...cells.map(cell));
+  }
+  cells.forEach(([, value, title, mark], i) => {
+    const [, dd] = root.children[i].children;
+    if (dd.textContent !== value) dd.textContent = value;
+    root.children[i].title = title ?? "";
+    dd.className = mark ?? "";
+  });
+}
+
+function cell([name]) {
+  const box = document.createElement("dl");
+  box.append(document.createElement("dt"), document.createElement("dd"));
+  box.firstChild.textContent = name;
+  return box;
+}
+
+function inStep(player) {
+  const { matched = 0, unmatched = 0 } = player?.stats ?? {};
+  return matched + unmatched ? `${((100 * matched) / (matched + unmatched)).toFixed(1)} %` : "—";
+}
+
+function dropped(ledger) {
+  const reasons = Object.entries(ledger ?? {}).filter(([name, count]) => name.startsWith("dropped") && count > 0);
+  const total = reasons.reduce((sum, [, count]) => sum + count, 0);
+  const list = Object.entries(ledger ?? {}).map(([name, count]) => `${name} ${count}`);
+  return { text: ledger ? String(total) : "—", why: list.join(", ") || "frames that were not analysed" };
+}
+
+function source({ codec, width, height }) {
+  return [codec, width && height ? `${width}×${height}` : ""].filter(Boolean).join(" ") || "—";
+}

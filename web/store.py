@@ -1,0 +1,61 @@
+"""What the web tier needs of Redis, as a border: `streamer.client` keeps it, tests keep it in memory."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from streamer.config import StreamConfig
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    """Some events, newest first. `next` is the cursor after the newest of them (or of the question, if there are
+    none); `previous` the cursor before the oldest, None when nothing older is kept."""
+
+    events: Sequence[Mapping[str, Any]]
+    next: str
+    previous: str | None
+
+
+class Store(Protocol):
+    """Every method raises StoreError while Redis cannot be reached. Cursors are opaque tokens; a bad one: WireError."""
+
+    async def ping(self) -> None: ...
+
+    async def streams(self) -> list[StreamConfig]:
+        """The desired streams, by name."""
+        ...
+
+    async def add_stream(self, config: StreamConfig) -> bool:
+        """False, and nothing changed, if the name is taken."""
+        ...
+
+    async def remove_stream(self, name: str) -> bool:
+        """False if there is no such stream."""
+        ...
+
+    async def state(self, name: str) -> Mapping[str, str]:
+        """The state hash as it is; empty before the worker's first word."""
+        ...
+
+    async def latest_result(self, name: str) -> Mapping[str, Any] | None: ...
+
+    async def worker(self) -> Mapping[str, str]:
+        """The worker's hash; empty if none ever ran."""
+        ...
+
+    async def events_page(
+        self, stream: str | None, kind: str | None, *, limit: int, after: str | None, before: str | None
+    ) -> Page:
+        """The newest `limit` events; with `after` the first `limit` behind it; with `before` the last ones before."""
+        ...
+
+    def follow_events(
+        self, stream: str | None, kind: str | None, *, after: str | None
+    ) -> AsyncIterator[tuple[str, Mapping[str, Any]]]:
+        """(cursor behind it, event) from `after` (None: from now) for ever, streams that are added later included."""
+        ...
+
+    async def aclose(self) -> None: ...

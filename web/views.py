@@ -1,0 +1,162 @@
+"""What the API says of a stream: its configuration without secrets, its state, and whether that is still true.
+
+The state hash is what the worker last wrote. A dead worker cannot take its RUNNING back, so `live` asks for more: the
+worker's heartbeat is fresh as well.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Literal
+
+import orjson
+from pydantic import BaseModel, Field
+
+from streamer.addresses import NETWORK_SCHEMES, local_file
+from streamer.config import StreamConfig
+from streamer.types import StreamState
+
+HEARTBEAT_FRESH_S = 5.0
+SourceKind = Literal["world", "rtsp", "http", "file", "device"]
+
+
+class StateView(BaseModel):
+    """The state hash, typed. Ages in seconds by the server's clock; None means not known."""
+
+    state: StreamState
+    live: bool = Field(description="RUNNING, and the worker's heartbeat is fresh")
+    error_code: str | None = None
+    error: str | None = None
+    epoch: int | None = None
+    fps: float | None = Field(None, description="Frames analysed per second")
+    width: int | None = None
+    height: int | None = None
+    codec: str | None = None
+    backend: str | None = None
+    last_frame_age_s: float | None = None
+    latency_p50_ms: float | None = Field(None, description="Capture to result")
+    latency_p95_ms: float | None = None
+    ledger: dict[str, int] | None = Field(None, description="Frames by how they ended; the counts balance")
+
+
+class StreamView(BaseModel):
+    """One desired stream and how it does."""
+
+    name: str
+    url: str = Field(description="Secrets masked")
+    source: SourceKind
+    task: str
+    model: str
+    loop: bool
+    paused: bool
+    viewers: int | None = Field(None, description="Browsers that watch through this web process")
+    state: StateView
+
+
+class WorkerView(BaseModel):
+    """Whether the worker's heartbeat is fresh."""
+
+    alive: bool
+    heartbeat_age_s: float | None = None
+    backend: str | None = None
+
+
+class StreamList(BaseModel):
+    """All desired streams, by name."""
+
+    streams: list[StreamView]
+    worker: WorkerView
+
+
+class EventList(BaseModel):
+    """Events, newest first, and the cursors to go on from."""
+
+    events: list[dict[str, Any]]
+    next: str = Field(description="`after` for what comes behind the newest of these")
+    previous: str | None = Field(description="`before` for older ones; null at the end")
+
+
+def worker_view(fields: Mapping[str, str], now_ns: int) -> WorkerView:
+    """The worker's hash as seen now (Unix ns)."""
+    beat = _number(fields.get("heartbeat_wall_ns"))
+    age_s = None if beat is None else max(0.0, (now_ns - beat) / 1e9)
+    alive = age_s is not None and age_s < HEARTBEAT_FRESH_S
+    return WorkerView(alive=alive, heartbeat_age_s=age_s, backend=fields.get("backend"))
+
+
+def stream_view(
+    config: StreamConfig, fields: Mapping[str, str], *, worker_alive: bool, viewers: int | None, now_ns: int
+) -> StreamView:
+    """One stream's configuration and state hash as seen now (Unix ns)."""
+    return StreamView(
+        name=config.name,
+        url=config.safe_url,
+        source=source_kind(config.url),
+        task=config.task,
+        model=config.model,
+        loop=config.loop,
+        paused=config.paused,
+        viewers=viewers,
+        state=_state_view(fields, worker_alive=worker_alive, now_ns=now_ns),
+    )
+
+
+def source_kind(url: str) -> SourceKind:
+    """What sort of source an address names."""
+    if local_file(url) is not None:
+        return "file"
+    scheme = url.partition(":")[0].lower()
+    if scheme in NETWORK_SCHEMES:
+        return "rtsp" if scheme.startswith("rtsp") else "http"
+    return "world" if scheme == "world" else "device"
+
+
+def _state_view(fields: Mapping[str, str], *, worker_alive: bool, now_ns: int) -> StateView:
+    word = fields.get("state", "")
+    state = StreamState(word) if word in StreamState.__members__ else StreamState.INITIALISING
+    last_ns = _number(fields.get("last_frame_wall_ns"))
+    return StateView(
+        state=state,
+        live=state is StreamState.RUNNING and worker_alive,
+        error_code=fields.get("error_code") or None,
+        error=fields.get("error") or None,
+        epoch=_whole(fields.get("epoch")),
+        fps=_number(fields.get("fps")),
+        width=_whole(fields.get("width")),
+        height=_whole(fields.get("height")),
+        codec=fields.get("codec") or None,
+        backend=fields.get("backend") or None,
+        last_frame_age_s=None if not last_ns else max(0.0, (now_ns - last_ns) / 1e9),
+        latency_p50_ms=_number(fields.get("latency_p50_ms")),
+        latency_p95_ms=_number(fields.get("latency_p95_ms")),
+        ledger=_counts(fields.get("ledger")),
+    )
+
+
+def _number(text: str | None) -> float | None:
+    try:
+        return float(text) if text else None
+    except ValueError:
+        return None
+
+
+def _whole(text: str | None) -> int | None:
+    number = _number(text)
+    return None if number is None else int(number)
+
+
+def _counts(text: str | None) -> dict[str, int] | None:
+    """The ledger's counts; nested ones (drops by reason) become `dropped.reason`."""
+    try:
+        data = orjson.loads(text) if text else None
+    except orjson.JSONDecodeError:
+        return None
+    if not isinstance(data, dict):
+        return None
+    flat: dict[str, int] = {}
+    for name, count in data.items():
+        if isinstance(count, dict):
+            flat |= {f"{name}.{reason}": int(n) for reason, n in count.items()}
+        else:
+            flat[name] = int(count)
+    return flat
