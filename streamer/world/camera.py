@@ -7,7 +7,7 @@ ray of its picture has a positive z part; so along any ray farther means greater
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
@@ -33,6 +33,12 @@ class Camera:
     focal_px: float
     height: int
     width: int
+    rotation: F64 = field(init=False)  # (3,3): rows are the camera's right, down and forward axes in the world
+
+    def __post_init__(self) -> None:
+        cy, sy, cp, sp = math.cos(self.yaw), math.sin(self.yaw), math.cos(self.pitch), math.sin(self.pitch)
+        turned = np.array([[cy, 0, -sy], [-sy * sp, -cp, -cy * sp], [sy * cp, -sp, cy * cp]])
+        object.__setattr__(self, "rotation", turned)
 
     @property
     def canvas_hw(self) -> tuple[int, int]:
@@ -42,12 +48,6 @@ class Camera:
     def centre_xy(self) -> tuple[float, float]:
         h, w = self.canvas_hw
         return (w - 1) / 2, (h - 1) / 2
-
-    @property
-    def rotation(self) -> F64:
-        """(3,3): rows are the camera's right, down and forward axes in the world."""
-        cy, sy, cp, sp = math.cos(self.yaw), math.sin(self.yaw), math.cos(self.pitch), math.sin(self.pitch)
-        return np.array([[cy, 0, -sy], [-sy * sp, -cp, -cy * sp], [sy * cp, -sp, cy * cp]])
 
     def project(self, points_m: F64) -> tuple[F64, F64]:
         """World points (N,3) to canvas pixels (N,2) and their depth in metres (N,)."""

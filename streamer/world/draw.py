@@ -19,58 +19,103 @@ SHIFT = 4
 FIRST_OBJECT = 32
 MAX_OBJECTS = 255 - FIRST_OBJECT
 Rgb = tuple[int, int, int]
-CONVEX, POLY, LINE, LOOP, DISC = range(5)
+Tint = tuple[float, float, float]  # a light's factor on red, green and blue
+Point = tuple[int, int]
+I32 = NDArray[np.int32]
+CONVEX, LINE, LOOP, DISC = range(4)
 
 
 class Shape(NamedTuple):
-    """`points` i32 (N,2) in 1/16 canvas pixels; `size`: thickness of lines in pixels, radius of discs in 1/16 pixel."""
+    """Points in 1/16 canvas pixels: an i32 (N,2) array for polygons, two points for LINE, one for DISC.
+
+    `size`: thickness of lines in pixels, radius of discs in 1/16 pixel.
+    """
 
     op: int
-    points: NDArray[np.int32]
+    points: I32 | tuple[Point, ...]
     rgb: Rgb
     size: int
 
 
-def fixed(points_px: F64) -> NDArray[np.int32]:
+def fixed(points_px: F64) -> I32:
     """Canvas pixels to 1/16 pixel, kept within what the rasteriser can hold."""
     return np.clip(np.rint(points_px * (1 << SHIFT)), -400_000, 400_000).astype(np.int32)
 
 
+def points_of(points: I32) -> list[Point]:
+    """The rows as plain pairs: lines and discs are drawn from these, which costs less than slicing arrays."""
+    return [(x, y) for x, y in points.tolist()]
+
+
+def convex(points: list[Point], rgb: Rgb) -> Shape:
+    """A filled convex polygon."""
+    return Shape(CONVEX, np.array(points, np.int32), rgb, 0)
+
+
+def line(a: Point, b: Point, rgb: Rgb, thickness_px: int) -> Shape:
+    """A line with round ends."""
+    return Shape(LINE, (a, b), rgb, thickness_px)
+
+
+def disc(centre: Point, radius: int, rgb: Rgb) -> Shape:
+    """A filled circle; radius in 1/16 pixel."""
+    return Shape(DISC, (centre,), rgb, radius)
+
+
 def paint(canvas: NDArray[np.uint8], shapes: list[Shape], tag: int) -> None:
     """Draw the shapes in order with this tag."""
-    for op, points, (r, g, b), size in shapes:
-        colour = (r, g, b, tag)
-        if op == CONVEX:
+    for op, points, rgb, size in shapes:
+        colour = (*rgb, tag)
+        if op == LINE:
+            cv2.line(canvas, points[0], points[1], colour, size, cv2.LINE_8, SHIFT)
+        elif op == CONVEX:
             cv2.fillConvexPoly(canvas, points, colour, cv2.LINE_8, SHIFT)
-        elif op == LINE:
-            a, c = points.tolist()
-            cv2.line(canvas, a, c, colour, size, cv2.LINE_8, SHIFT)
         elif op == DISC:
-            cv2.circle(canvas, points[0].tolist(), size, colour, -1, cv2.LINE_8, SHIFT)
-        elif op == POLY:
-            cv2.fillPoly(canvas, [points], colour, cv2.LINE_8, SHIFT)
+            cv2.circle(canvas, points[0], size, colour, -1, cv2.LINE_8, SHIFT)
         else:
             cv2.polylines(canvas, [points], True, colour, size, cv2.LINE_8, SHIFT)
 
 
 def bounds(shapes: list[Shape]) -> tuple[float, float, float, float]:
     """x0, y0, x1, y1 in canvas pixels around all shapes with their thickness."""
-    lows, highs = [], []
+    polygons: list[I32] = []
+    left, top, right, bottom = 1 << 30, 1 << 30, -(1 << 30), -(1 << 30)
     for op, points, _, size in shapes:
-        grow = size if op == DISC else (size << SHIFT) // 2 + 8 if op in (LINE, LOOP) else 0
-        lows.append(points.min(0) - grow)
-        highs.append(points.max(0) + grow)
-    low, high = np.min(lows, axis=0) / (1 << SHIFT), np.max(highs, axis=0) / (1 << SHIFT)
-    return float(low[0]), float(low[1]), float(high[0]), float(high[1])
+        if isinstance(points, np.ndarray):
+            grow = (size << SHIFT) // 2 + 8 if op == LOOP else 0
+            polygons.append(np.concatenate([points - grow, points + grow]) if grow else points)
+            continue
+        grow = size if op == DISC else (size << SHIFT) // 2 + 8
+        for x, y in points:
+            if x - grow < left:
+                left = x - grow
+            if x + grow > right:
+                right = x + grow
+            if y - grow < top:
+                top = y - grow
+            if y + grow > bottom:
+                bottom = y + grow
+    if polygons:
+        corners = np.concatenate(polygons)
+        (x0, y0), (x1, y1) = corners.min(0).tolist(), corners.max(0).tolist()
+        left, top, right, bottom = min(left, x0), min(top, y0), max(right, x1), max(bottom, y1)
+    unit = 1 << SHIFT
+    return left / unit, top / unit, right / unit, bottom / unit
 
 
 def moved(shapes: list[Shape], dx_px: int, dy_px: int) -> list[Shape]:
     """The same shapes, shifted by whole canvas pixels."""
-    offset = np.array([dx_px << SHIFT, dy_px << SHIFT], np.int32)
-    return [s._replace(points=s.points + offset) for s in shapes]
+    dx, dy = dx_px << SHIFT, dy_px << SHIFT
+    offset = np.array([dx, dy], np.int32)
+    out = []
+    for shape in shapes:
+        points = shape.points
+        shifted = points + offset if isinstance(points, np.ndarray) else tuple((x + dx, y + dy) for x, y in points)
+        out.append(shape._replace(points=shifted))
+    return out
 
 
-def lit(rgb: Rgb, light: F64, gain: float = 1.0) -> Rgb:
-    """A colour under a light (3,), as drawn."""
-    r, g, b = (min(255, max(0, int(c * k * gain + 0.5))) for c, k in zip(rgb, light.tolist(), strict=True))
-    return r, g, b
+def lit(rgb: Rgb, light: Tint, gain: float = 1.0) -> Rgb:
+    """A colour under a light, as drawn."""
+    r, g, b = (int(rgb[i] * light[i] * gain + 0.5) for i in range(3))
+    return r if r < 255 else 255, g if g < 255 else 255, b if b < 255 else 255

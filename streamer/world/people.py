@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from streamer.world.camera import F64, Camera
-from streamer.world.draw import CONVEX, DISC, LINE, SHIFT, Rgb, Shape, fixed, lit
+from streamer.world.draw import SHIFT, Point, Rgb, Shape, Tint, convex, disc, fixed, line, lit, points_of
 from streamer.world.truth import RUN, WALK, WAVE
 
 SKINS: tuple[Rgb, ...] = (
@@ -175,44 +175,31 @@ def pose(action: int, phase: float, fallen: float, riding: bool) -> F64:
 
 
 def person_shapes(
-    camera: Camera, look: PersonLook, joints: F64, x: float, z: float, heading: float, light: F64
+    camera: Camera, look: PersonLook, joints: F64, x: float, z: float, heading: float, light: Tint
 ) -> tuple[list[Shape], F64]:
     """Shapes of a person standing at (x, z) looking along `heading`, and the joints on the canvas (19,2) px."""
     scale = look.height / 1.75
     ch, sh = math.cos(heading) * scale, math.sin(heading) * scale
     forward, up, left = joints[:, 0], joints[:, 1], joints[:, 2]
-    world = np.stack([x + forward * ch - left * sh, up * scale, z + forward * sh + left * ch], 1)
-    px, depth = camera.project(world)
-    pts = fixed(px)
-    k = camera.focal_px / float(depth[NECK]) * scale
+    world = np.column_stack((x + forward * ch - left * sh, up * scale, z + forward * sh + left * ch))
+    px, depths = camera.project(world)
+    pts, depth = points_of(fixed(px)), depths.tolist()
+    k = camera.focal_px / depth[NECK] * scale
     child = 1.25 if look.height < 1.45 else 1.0
 
     def thick(radius_m: float) -> int:
         return max(1, round(2 * radius_m * k * look.build))
 
     def limb(a: int, b: int, radius_m: float, rgb: Rgb) -> Shape:
-        return Shape(LINE, pts[[a, b]], rgb, thick(radius_m))
+        return line(pts[a], pts[b], rgb, thick(radius_m))
 
-    def disc(at: int, radius_m: float, rgb: Rgb) -> Shape:
-        return Shape(
-            DISC, pts[at : at + 1], rgb, max(1 << (SHIFT - 1), round(radius_m * k * child * (1 << SHIFT)))
-        )
+    def ball(at: int, radius_m: float, rgb: Rgb) -> Shape:
+        return disc(pts[at], max(1 << (SHIFT - 1), round(radius_m * k * child * (1 << SHIFT))), rgb)
 
     left_is_near = depth[L_SHOULDER] < depth[R_SHOULDER]
-    top, bottom, skin = lit(look.top, light), lit(look.bottom, light), lit(look.skin, light)
-    hair, shoes = lit(look.hair, light), lit(look.shoes, light)
-    shapes: list[Shape] = []
-    for far in (True, False):
-        side = 1 if left_is_near == far else 0
-        gain = 0.72 if far else 1.0
-        leg = lit(look.bottom if not look.skirt else look.skin, light, gain)
-        foot = lit(look.shoes, light, gain)
-        shapes += [
-            limb(L_ANKLE + side, L_TOE + side, 0.045, foot),
-            limb(L_KNEE + side, L_ANKLE + side, 0.052, leg),
-            limb(L_HIP + side, L_KNEE + side, 0.072, leg),
-        ]
     far_side, near_side = (1, 0) if left_is_near else (0, 1)
+    top, bottom = lit(look.top, light), lit(look.bottom, light)
+    skin, hair = lit(look.skin, light), lit(look.hair, light)
 
     def arm(side: int, gain: float) -> list[Shape]:
         sleeve = lit(look.top, light, gain)
@@ -220,30 +207,29 @@ def person_shapes(
         return [
             limb(L_ELBOW + side, L_WRIST + side, 0.034, lower),
             limb(L_SHOULDER + side, L_ELBOW + side, 0.045, sleeve),
-            Shape(
-                DISC, pts[L_WRIST + side : L_WRIST + side + 1], skin, max(6, round(0.045 * k * (1 << SHIFT)))
-            ),
+            disc(pts[L_WRIST + side], max(6, round(0.045 * k * (1 << SHIFT))), skin),
         ]
 
-    shapes = arm(far_side, 0.72) + shapes
+    shapes = arm(far_side, 0.72)
+    for side, gain in ((far_side, 0.72), (near_side, 1.0)):
+        leg = lit(look.skin if look.skirt else look.bottom, light, gain)
+        shapes += [
+            limb(L_ANKLE + side, L_TOE + side, 0.045, lit(look.shoes, light, gain)),
+            limb(L_KNEE + side, L_ANKLE + side, 0.052, leg),
+            limb(L_HIP + side, L_KNEE + side, 0.072, leg),
+        ]
     if look.skirt:
-        hem = (pts[L_KNEE] + pts[R_KNEE]) // 2
-        spread = np.array([round(0.19 * k * (1 << SHIFT)), 0], np.int32)
-        shapes.append(
-            Shape(CONVEX, np.stack([pts[L_HIP], pts[R_HIP], hem - spread, hem + spread]), bottom, 0)
-        )
-        shapes[-1] = shapes[-1]._replace(points=_hull(shapes[-1].points))
+        hem, spread = _middle(pts[L_KNEE], pts[R_KNEE]), round(0.19 * k * (1 << SHIFT))
+        corners = [pts[L_HIP], pts[R_HIP], (hem[0] - spread, hem[1]), (hem[0] + spread, hem[1])]
+        shapes.append(convex(_turning(corners), bottom))
     faces_away = depth[FACE] > depth[HEAD] + 0.01
-    bag = [disc(BACK, 0.17, lit(look.bag, light))] if look.bag is not None else []
+    bag = [ball(BACK, 0.17, lit(look.bag, light))] if look.bag is not None else []
     if not faces_away:
         shapes += bag
-    hips = limb(L_HIP, R_HIP, 0.085, bottom)
-    torso = np.stack([pts[L_SHOULDER], pts[R_SHOULDER], pts[R_HIP], pts[L_HIP]])
-    spine = np.stack([pts[NECK], (pts[L_HIP] + pts[R_HIP]) // 2])
     shapes += [
-        hips,
-        Shape(LINE, spine, top, thick(0.115)),
-        Shape(CONVEX, _hull(torso), top, 0),
+        limb(L_HIP, R_HIP, 0.085, bottom),
+        line(pts[NECK], _middle(pts[L_HIP], pts[R_HIP]), top, thick(0.115)),
+        convex(_turning([pts[L_SHOULDER], pts[R_SHOULDER], pts[R_HIP], pts[L_HIP]]), top),
         limb(L_SHOULDER, R_SHOULDER, 0.06, top),
         limb(NECK, HEAD, 0.05, skin),
     ]
@@ -251,19 +237,22 @@ def person_shapes(
         shapes += bag
     if look.long_hair:
         shapes.append(limb(CROWN, NECK, 0.1, hair))
-    shapes += [disc(CROWN, 0.118, hair), disc(HEAD, 0.105, hair if faces_away else skin)]
+    shapes += [ball(CROWN, 0.118, hair), ball(HEAD, 0.105, hair if faces_away else skin)]
     if not faces_away:
-        shapes += [disc(FACE, 0.085, skin)]
+        shapes.append(ball(FACE, 0.085, skin))
     if look.hat is not None:
-        shapes.append(disc(CROWN, 0.122, lit(look.hat, light)))
+        shapes.append(ball(CROWN, 0.122, lit(look.hat, light)))
         if not faces_away:
-            shapes.append(disc(FACE, 0.075, skin))
+            shapes.append(ball(FACE, 0.075, skin))
     shapes += arm(near_side, 1.08)
     return shapes, px
 
 
-def _hull(points: np.ndarray) -> np.ndarray:
-    """The four points in turning order, so that a twisted quad still fills."""
-    centre = points.mean(0)
-    order = np.argsort(np.arctan2(points[:, 1] - centre[1], points[:, 0] - centre[0]), kind="stable")
-    return np.ascontiguousarray(points[order])
+def _middle(a: Point, b: Point) -> Point:
+    return (a[0] + b[0]) // 2, (a[1] + b[1]) // 2
+
+
+def _turning(corners: list[Point]) -> list[Point]:
+    """The corners in turning order, so that a twisted quad still fills."""
+    cx, cy = sum(x for x, _ in corners) / len(corners), sum(y for _, y in corners) / len(corners)
+    return sorted(corners, key=lambda p: math.atan2(p[1] - cy, p[0] - cx))

@@ -9,8 +9,8 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from streamer.world.camera import F64, Camera
-from streamer.world.draw import CONVEX, DISC, LINE, SHIFT, Rgb, Shape, fixed, lit, paint
+from streamer.world.camera import Camera
+from streamer.world.draw import CONVEX, SHIFT, Rgb, Shape, Tint, disc, fixed, line, lit, paint, points_of
 from streamer.world.layout import Prop
 from streamer.world.truth import FURNITURE, VEGETATION
 
@@ -35,7 +35,7 @@ class Sprite:
 
 
 def box_shapes(
-    camera: Camera, low: tuple[float, float, float], high: tuple[float, float, float], rgb: Rgb, light: F64
+    camera: Camera, low: tuple[float, float, float], high: tuple[float, float, float], rgb: Rgb, light: Tint
 ) -> list[Shape]:
     """The sides of an upright box that face the camera."""
     (x0, y0, z0), (x1, y1, z1) = low, high
@@ -52,7 +52,7 @@ def box_shapes(
     return out
 
 
-def make_sprite(camera: Camera, prop: Prop, light: F64, lamps_on: bool) -> Sprite | None:
+def make_sprite(camera: Camera, prop: Prop, light: Tint, lamps_on: bool) -> Sprite | None:
     """The prop as a sprite, or None where it lies out of the picture."""
     if camera.depth_of(prop.x, 0.5, prop.z) < 1.2:
         return None
@@ -73,12 +73,13 @@ def make_sprite(camera: Camera, prop: Prop, light: F64, lamps_on: bool) -> Sprit
     return Sprite(prop.z, x0, y0, pixels, np.ascontiguousarray((pixels[:, :, 3] > 0).astype(np.uint8) * 255))
 
 
-def _tree(camera: Camera, prop: Prop, light: F64, rng: np.random.Generator) -> list[Shape]:
+def _tree(camera: Camera, prop: Prop, light: Tint, rng: np.random.Generator) -> list[Shape]:
     green = GREENS[prop.variant % len(GREENS)]
     trunk_up = prop.size * (0.42 if prop.kind == "tree" else 0.2)
     px, depth = camera.project(np.array([(prop.x, 0, prop.z), (prop.x + 0.05, trunk_up * 1.2, prop.z)]))
     k = camera.focal_px / float(depth[0])
-    shapes = [Shape(LINE, fixed(px), lit((88, 68, 50), light), max(1, round(0.2 * k)))]
+    foot, fork = points_of(fixed(px))
+    shapes = [line(foot, fork, lit((88, 68, 50), light), max(1, round(0.2 * k)))]
     blobs: list[tuple[float, float, float, float]] = []  # x, y, radius, gain
     if prop.kind == "tree":
         crown = prop.size - trunk_up
@@ -94,32 +95,33 @@ def _tree(camera: Camera, prop: Prop, light: F64, rng: np.random.Generator) -> l
             gain = 0.62 + 0.4 * t + rng.uniform(-0.12, 0.12)
             blobs.append((rng.uniform(-1, 1) * width, trunk_up + t * (prop.size - trunk_up), 0.1 + width * 0.3, gain))
     blobs.sort(key=lambda b: b[3])
-    centres = fixed(camera.project(np.array([(prop.x + bx, by, prop.z) for bx, by, _, _ in blobs]))[0])
+    centres = points_of(fixed(camera.project(np.array([(prop.x + bx, by, prop.z) for bx, by, _, _ in blobs]))[0]))
     for i, (_, _, radius, gain) in enumerate(blobs):
-        shapes.append(Shape(DISC, centres[i : i + 1], lit(green, light, gain), max(8, round(radius * k * (1 << SHIFT)))))
+        shapes.append(disc(centres[i], max(8, round(radius * k * (1 << SHIFT))), lit(green, light, gain)))
     return shapes
 
 
-def _planter(camera: Camera, prop: Prop, light: F64, rng: np.random.Generator) -> list[Shape]:
+def _planter(camera: Camera, prop: Prop, light: Tint, rng: np.random.Generator) -> list[Shape]:
     wood = ((132, 98, 68), (120, 122, 126), (84, 70, 60))[prop.variant % 3]
     shapes = box_shapes(camera, (prop.x - 0.7, 0, prop.z - 0.25), (prop.x + 0.7, 0.5, prop.z + 0.25), wood, light)
     at = np.column_stack([prop.x + rng.uniform(-0.62, 0.62, 40), rng.uniform(0.5, 1.0, 40), np.full(40, prop.z)])
     px, depth = camera.project(at)
-    pts, k = fixed(px), camera.focal_px / float(depth[0])
+    pts, k = points_of(fixed(px)), camera.focal_px / float(depth[0])
     for i in range(40):
         leaf = GREENS[prop.variant % 3] if i < 30 else FLOWERS[prop.variant % 4]
         radius = rng.uniform(0.1, 0.16) if i < 30 else 0.05
-        shapes.append(Shape(DISC, pts[i : i + 1], lit(leaf, light, 0.8 + 0.3 * rng.random()), max(8, round(radius * k * 16))))
+        shapes.append(disc(pts[i], max(8, round(radius * k * 16)), lit(leaf, light, 0.8 + 0.3 * rng.random())))
     return shapes
 
 
-def _furniture(camera: Camera, prop: Prop, light: F64, lamps_on: bool) -> list[Shape]:
+def _furniture(camera: Camera, prop: Prop, light: Tint, lamps_on: bool) -> list[Shape]:
     x, z, v = prop.x, prop.z, prop.variant
     iron: Rgb = (52, 58, 60)
 
     def rod(a: tuple[float, float], b: tuple[float, float], radius_m: float, rgb: Rgb) -> Shape:
         px, depth = camera.project(np.array([(x + a[0], a[1], z), (x + b[0], b[1], z)]))
-        return Shape(LINE, fixed(px), lit(rgb, light), max(1, round(2 * radius_m * camera.focal_px / float(depth[0]))))
+        start, end = points_of(fixed(px))
+        return line(start, end, lit(rgb, light), max(1, round(2 * radius_m * camera.focal_px / float(depth[0]))))
 
     if prop.kind == "lamp":
         top = prop.size
@@ -129,7 +131,7 @@ def _furniture(camera: Camera, prop: Prop, light: F64, lamps_on: bool) -> list[S
         return [
             rod((0, 0), (0, 0.8), 0.09, iron),
             rod((0, 0.6), (0, top), 0.05, iron),
-            Shape(DISC, fixed(px), bulb, max(12, radius)),
+            disc(points_of(fixed(px))[0], max(12, radius), bulb),
             rod((-0.14, top + 0.18), (0.14, top + 0.18), 0.05, iron),
         ]
     if prop.kind == "bench":
@@ -155,10 +157,11 @@ def _furniture(camera: Camera, prop: Prop, light: F64, lamps_on: bool) -> list[S
         face = ((36, 90, 168), (196, 44, 44), (230, 230, 226))[v % 3]
         px, depth = camera.project(np.array([(x, 2.3, z)]))
         radius = round(0.3 * camera.focal_px / float(depth[0]) * (1 << SHIFT))
+        (centre,) = points_of(fixed(px))
         return [
             rod((0, 0), (0, 2.3), 0.035, (140, 142, 146)),
-            Shape(DISC, fixed(px), lit((236, 236, 232), light), max(8, radius)),
-            Shape(DISC, fixed(px), lit(face, light), max(6, round(radius * 0.8))),
+            disc(centre, max(8, radius), lit((236, 236, 232), light)),
+            disc(centre, max(6, round(radius * 0.8)), lit(face, light)),
         ]
     # A café table under a parasol.
     shade = AWNINGS[v % 4]

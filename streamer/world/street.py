@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from streamer.types import frozen_array
 from streamer.world.camera import F64, MARGIN, SUPERSAMPLE
-from streamer.world.draw import FIRST_OBJECT, MAX_OBJECTS, SHIFT, Shape, bounds, fixed, moved, paint
+from streamer.world.draw import FIRST_OBJECT, MAX_OBJECTS, SHIFT, Shape, Tint, bounds, fixed, moved, paint
 from streamer.world.layout import Layout, plan
 from streamer.world.light import Light, light_at
 from streamer.world.people import person_shapes, pose
@@ -28,6 +28,8 @@ from streamer.world.vehicles import bicycle_shapes, dog_shapes, vehicle_shapes
 from streamer.world.weather import Weather
 
 MIN_VISIBLE_PX = 6  # an object showing fewer pixels is not in the truth
+_ANGLES = np.linspace(0, math.tau, 11)[:-1]
+RING = np.cos(_ANGLES), np.sin(_ANGLES)
 
 
 class World:
@@ -42,8 +44,11 @@ class World:
         self._shake = np.random.default_rng([config.seed, 4])
         self._weather = Weather(config, self.light, self.layout)
         camera = self.layout.camera
+        red, green, blue = self.light.ambient.tolist()
+        self._tint: Tint = (red, green, blue)
+        self._lamps = [(p.x, p.z) for p in self.layout.props if p.kind == "lamp"]
         background = draw_background(self.layout, self.light, config.weather, config.seed)
-        made = (make_sprite(camera, p, self.light.ambient, self.light.lamps) for p in self.layout.props)
+        made = (make_sprite(camera, p, self._tint, self.light.lamps) for p in self.layout.props)
         self._sprites: list[Sprite] = sorted((s for s in made if s is not None), key=lambda s: -s.z)
         for prop in self.layout.props:
             wide = {"tree": 1.1, "conifer": 0.8, "cafe": 0.9, "bench": 0.8, "planter": 0.7}.get(prop.kind, 0.25)
@@ -93,14 +98,13 @@ class World:
         dx, dy = (int(np.clip(round(float(v)), -limit, limit)) for v in sway)
         return MARGIN + dx, MARGIN + dy
 
-    def _light_on(self, agent: Agent) -> F64:
-        light = self.light.ambient
+    def _light_on(self, agent: Agent) -> Tint:
         if not self.light.lamps:
-            return light
-        near = sum(
-            math.exp(-((agent.x - p.x) ** 2 + (agent.z - p.z) ** 2) / 14.0) for p in self.layout.props if p.kind == "lamp"
-        )
-        return light + np.array((0.50, 0.40, 0.26)) * min(near, 1.1)
+            return self._tint
+        near = sum(math.exp(-((agent.x - x) ** 2 + (agent.z - z) ** 2) / 14.0) for x, z in self._lamps)
+        near = min(near, 1.1)
+        red, green, blue = self._tint
+        return red + 0.50 * near, green + 0.40 * near, blue + 0.26 * near
 
     def _cast(
         self, canvas: NDArray[np.uint8], source: NDArray[np.uint8], x: float, z: float, half_x: float, half_z: float, tall: float
@@ -108,23 +112,26 @@ class World:
         """Darken the ground around a footprint and along the sun's way; `source` is the undarkened ground."""
         sx, sz = self.light.sun_xz
         height, width = canvas.shape[:2]
-        for grow, strength in ((1.25, 0.45), (0.9, 1.0)):
-            hx, hz = half_x * grow, half_z * grow
-            foot = [(x + hx * math.cos(a), 0.0, z + hz * math.sin(a)) for a in np.linspace(0, math.tau, 11)[:-1].tolist()]
-            top = [(px + sx * tall * 0.8, 0.0, pz + sz * tall * 0.8) for px, _, pz in foot]
-            if self.layout.camera.depth_of(x + sx * tall, 0, z + sz * tall) < 1.0:
-                return
-            hull = cv2.convexHull(fixed(self.layout.camera.project(np.array(foot + top))[0]))
-            x0, y0 = (int(v) >> SHIFT for v in hull.reshape(-1, 2).min(0))
-            x1, y1 = ((int(v) >> SHIFT) + 2 for v in hull.reshape(-1, 2).max(0))
-            x0, y0, x1, y1 = max(x0, 0), max(y0, 0), min(x1, width), min(y1, height)
+        if self.layout.camera.depth_of(x + sx * tall, 0, z + sz * tall) < 1.0:
+            return
+        ground = np.zeros((2, 20, 3))  # soft and full shadow; 10 points around the foot, 10 around the shadow of the top
+        for level, grow in enumerate((1.25, 0.9)):
+            ground[level, :10, 0] = x + half_x * grow * RING[0]
+            ground[level, :10, 2] = z + half_z * grow * RING[1]
+        ground[:, 10:, 0] = ground[:, :10, 0] + sx * tall * 0.8
+        ground[:, 10:, 2] = ground[:, :10, 2] + sz * tall * 0.8
+        outlines = fixed(self.layout.camera.project(ground.reshape(40, 3))[0]).reshape(2, 20, 2)
+        for outline, strength in zip(outlines, (0.45, 1.0), strict=True):
+            hull = cv2.convexHull(outline)
+            (x0, y0), (x1, y1) = outline.min(0).tolist(), outline.max(0).tolist()
+            x0, y0 = max(x0 >> SHIFT, 0), max(y0 >> SHIFT, 0)
+            x1, y1 = min((x1 >> SHIFT) + 2, width), min((y1 >> SHIFT) + 2, height)
             if x1 <= x0 or y1 <= y0:
                 return
             mask = np.zeros((y1 - y0, x1 - x0), np.uint8)
             cv2.fillConvexPoly(mask, hull - np.array([x0 << SHIFT, y0 << SHIFT], np.int32), 255, cv2.LINE_8, SHIFT)
             keep = 1 - self.light.shadow * strength
-            roi = source[y0:y1, x0:x1]
-            dark = cv2.multiply(roi, (keep, keep, keep, 1.0))
+            dark = cv2.multiply(source[y0:y1, x0:x1], (keep, keep, keep, 1.0))
             cv2.copyTo(dark, mask, canvas[y0:y1, x0:x1])
 
     def _shadow(self, canvas: NDArray[np.uint8], agent: Agent) -> None:
@@ -208,8 +215,8 @@ class World:
             visibility=_frozen([d.visibility for d in kept], np.float32, (n,)),
             actions=_frozen([d.agent.action for d in kept], np.int64, (n,)),
             keypoints=frozen_array(keypoints),
-            instances=frozen_array(rows[tags]),
-            semantic=frozen_array(classes[tags]),
+            instances=frozen_array(cv2.LUT(tags, rows)),
+            semantic=frozen_array(cv2.LUT(tags, classes)),
             caption=self._caption_with(kept),
         )
         return picture, truth
@@ -262,13 +269,13 @@ class _Drawn:
 
     def see(self, tags: NDArray[np.uint8]) -> bool:
         """Take box and visibility from the finished picture's tags; False if too little is seen."""
-        mask = tags[self.top : self.bottom, self.left : self.right] == self.tag
-        seen = int(np.count_nonzero(mask))
+        mask = cv2.compare(tags[self.top : self.bottom, self.left : self.right], float(self.tag), cv2.CMP_EQ)
+        seen = cv2.countNonZero(mask)
         if seen < MIN_VISIBLE_PX:
             return False
-        cols, rows = np.flatnonzero(mask.any(0)), np.flatnonzero(mask.any(1))
-        x0, x1 = self.left + int(cols[0]), self.left + int(cols[-1]) + 1
-        y0, y1 = self.top + int(rows[0]), self.top + int(rows[-1]) + 1
+        x, y, wide, high = cv2.boundingRect(mask)
+        x0, y0 = self.left + x, self.top + y
+        x1, y1 = x0 + wide, y0 + high
         self.box = (float(x0), float(y0), float(x1), float(y1))
         f = self.full_box
         self.full_box = (min(f[0], x0), min(f[1], y0), max(f[2], x1), max(f[3], y1))

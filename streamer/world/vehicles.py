@@ -11,8 +11,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from streamer.world.camera import F64, Camera
-from streamer.world.draw import CONVEX, DISC, LINE, LOOP, SHIFT, Rgb, Shape, fixed, lit
+from streamer.world.camera import Camera
+from streamer.world.draw import CONVEX, LOOP, SHIFT, I32, Point, Rgb, Shape, Tint, convex, disc, fixed, line, lit, points_of
 
 PAINTS: tuple[Rgb, ...] = (
     (176, 34, 38), (30, 62, 120), (226, 226, 224), (44, 46, 52), (140, 146, 152), (196, 160, 60), (40, 96, 72),
@@ -116,14 +116,16 @@ class _Mesh:
         self.rows += [(self.x + self.direction * px, py, self.z + z_offset) for px, py in points]
         return slice(start, len(self.rows))
 
-    def done(self) -> tuple[np.ndarray, F64]:
+    def done(self) -> tuple[I32, list[Point], float]:
+        """All points in 1/16 pixel, as an array and as pairs, and the depth of the first in metres."""
         px, depth = self.camera.project(np.array(self.rows))
-        return fixed(px), depth
+        pts = fixed(px)
+        return pts, points_of(pts), float(depth[0])
 
 
-def _turned_to_us(quad: np.ndarray) -> bool:
-    (x0, y0), (x1, y1), (x2, y2), (x3, y3) = quad.tolist()
-    return bool((x2 - x0) * (y3 - y1) - (x3 - x1) * (y2 - y0) > 0)
+def _turned_to_us(quad: list[Point]) -> bool:
+    (x0, y0), (x1, y1), (x2, y2), (x3, y3) = quad
+    return (x2 - x0) * (y3 - y1) - (x3 - x1) * (y2 - y0) > 0
 
 
 def vehicle_shapes(
@@ -133,7 +135,7 @@ def vehicle_shapes(
     z: float,
     direction: int,
     rolled_m: float,
-    light: F64,
+    light: Tint,
     night: bool,
 ) -> list[Shape]:
     """Shapes of a car or bus whose middle stands at (x, z); `rolled_m` turns the wheels."""
@@ -188,29 +190,29 @@ def vehicle_shapes(
     ]
     shield = mesh.add([(a + 0.0, 1.2), (a - 0.1, look.height - 0.3)], -half * 0.9)
     shield_far = mesh.add([(a + 0.0, 1.2), (a - 0.1, look.height - 0.3)], half * 0.9)
-    pts, depth = mesh.done()
+    pts, at, depth = mesh.done()
 
     paint = lit(look.paint, light)
     window = (206, 186, 130) if night and look.shape == "bus" else lit((58, 74, 88), light)
     shapes: list[Shape] = []
 
     def strips(near: slice, far: slice, glazed: bool) -> None:
-        n, f = pts[near], pts[far]
+        n, f = at[near], at[far]
         if direction < 0:
             n, f = n[::-1], f[::-1]
         count = len(n)
         for i in range(count):
             j = (i + 1) % count
-            quad = np.stack([n[i], n[j], f[j], f[i]])
+            quad = [n[i], n[j], f[j], f[i]]
             if not _turned_to_us(quad):
                 continue
             # A face lying flat looks at the sky; an upright one (windscreens, nose, tail) is darker or glass.
-            slope = abs(int(n[i][0]) - int(n[j][0])) > abs(int(n[i][1]) - int(n[j][1]))
+            slope = abs(n[i][0] - n[j][0]) > abs(n[i][1] - n[j][1])
             if glazed and i in (1, 3):
                 rgb = lit((84, 104, 120), light)
             else:
                 rgb = lit(look.paint, light, 1.16 if slope else 0.86)
-            shapes.append(Shape(CONVEX, quad, rgb, 0))
+            shapes.append(convex(quad, rgb))
 
     strips(near_body, far_body, False)
     shapes.append(Shape(CONVEX, pts[near_body], paint, 0))
@@ -218,26 +220,24 @@ def vehicle_shapes(
         strips(near_cabin, far_cabin, True)
         shapes.append(Shape(CONVEX, pts[near_cabin], lit(look.paint, light, 0.94), 0))
     shapes.append(Shape(CONVEX, pts[pane], window, 0))
-    px_per_m = camera.focal_px / float(depth[0])
-    line = max(1, round(0.06 * px_per_m))
+    thin = max(1, round(0.06 * camera.focal_px / depth))
     if look.shape == "bus":
         shapes.append(Shape(CONVEX, pts[stripe], lit(look.stripe, light), 0))
-        shapes += [Shape(LINE, pts[p], lit(look.paint, light, 0.8), line) for p in pillars]
-        front_glass = np.stack([pts[shield][0], pts[shield][1], pts[shield_far][1], pts[shield_far][0]])
-        if (
-            _turned_to_us(front_glass) == (direction > 0)
-            and abs(int(front_glass[0][0]) - int(front_glass[3][0])) > 24
-        ):
-            shapes.append(Shape(CONVEX, front_glass, lit((70, 88, 100), light), 0))
+        post = lit(look.paint, light, 0.8)
+        shapes += [line(*at[p], post, thin) for p in pillars]
+        front_glass = [*at[shield], *reversed(at[shield_far])]
+        if _turned_to_us(front_glass) == (direction > 0) and abs(front_glass[0][0] - front_glass[3][0]) > 24:
+            shapes.append(convex(front_glass, lit((70, 88, 100), light)))
     else:
-        middle = (pts[pane][0] + pts[pane][1]) // 2, (pts[pane][2] + pts[pane][3]) // 2
-        shapes.append(Shape(LINE, np.stack(middle), lit(look.paint, light, 0.8), line))
-        shapes.append(Shape(LINE, pts[door], lit(look.paint, light, 0.66), max(1, line // 2)))
-    shapes.append(Shape(LINE, pts[sill], lit(look.paint, light, 0.55), line))
+        p0, p1, p2, p3 = at[pane]
+        shapes.append(line(_middle(p0, p1), _middle(p2, p3), lit(look.paint, light, 0.8), thin))
+        shapes.append(line(*at[door], lit(look.paint, light, 0.66), max(1, thin // 2)))
+    shapes.append(line(*at[sill], lit(look.paint, light, 0.55), thin))
+    rubber, metal, dark = lit((30, 30, 32), light), lit((150, 152, 156), light), lit((70, 72, 76), light)
     for tyre, hub, spoke in wheels:
-        shapes.append(Shape(CONVEX, pts[tyre], lit((30, 30, 32), light), 0))
-        shapes.append(Shape(CONVEX, pts[hub], lit((150, 152, 156), light), 0))
-        shapes.append(Shape(LINE, pts[spoke], lit((70, 72, 76), light), line))
+        shapes.append(Shape(CONVEX, pts[tyre], rubber, 0))
+        shapes.append(Shape(CONVEX, pts[hub], metal, 0))
+        shapes.append(line(*at[spoke], dark, thin))
     head = (255, 246, 206) if night else lit((236, 236, 226), light)
     tail = (255, 56, 44) if night else lit((170, 34, 34), light)
     shapes.append(Shape(CONVEX, pts[side_front], head, 0))
@@ -248,13 +248,16 @@ def vehicle_shapes(
     for pairs, rgb, seen in ((front, head, sees_nose), (rear, tail, sees_tail)):
         if seen:
             for outer, inside in pairs:
-                quad = np.stack([pts[outer][0], pts[outer][1], pts[inside][1], pts[inside][0]])
-                shapes.append(Shape(CONVEX, quad, rgb, 0))
+                shapes.append(convex([*at[outer], *reversed(at[inside])], rgb))
     return shapes
 
 
+def _middle(a: Point, b: Point) -> Point:
+    return (a[0] + b[0]) // 2, (a[1] + b[1]) // 2
+
+
 def bicycle_shapes(
-    camera: Camera, paint: Rgb, x: float, z: float, direction: int, rolled_m: float, pedal: float, light: F64
+    camera: Camera, paint: Rgb, x: float, z: float, direction: int, rolled_m: float, pedal: float, light: Tint
 ) -> list[Shape]:
     """Shapes of a bicycle whose bottom bracket stands over (x, z)."""
     mesh = _Mesh(camera, x, z, direction)
@@ -301,18 +304,18 @@ def bicycle_shapes(
     cranks = mesh.add(
         [(0.02 + s * 0.17 * math.cos(pedal), 0.32 + s * 0.17 * math.sin(pedal)) for s in (1, -1)], -0.06
     )
-    pts, depth = mesh.done()
-    k = camera.focal_px / float(depth[0])
+    pts, at_px, depth = mesh.done()
+    k = camera.focal_px / depth
     thin, thick = max(1, round(0.03 * k)), max(1, round(0.048 * k))
     dark, frame, metal = lit((28, 28, 30), light), lit(paint, light), lit((150, 150, 154), light)
     shapes: list[Shape] = []
     for rim, spokes in wheels:
-        shapes += [Shape(LINE, pts[s], metal, 1) for s in spokes]
+        shapes += [line(*at_px[s], metal, 1) for s in spokes]
         shapes.append(Shape(LOOP, pts[rim], dark, thick))
-    shapes += [Shape(LINE, pts[t], frame, thick) for t in tubes]
-    shapes.append(Shape(LINE, pts[saddle], dark, max(1, round(0.09 * k))))
-    shapes.append(Shape(LINE, np.stack([pts[grips][1], pts[grips_far][0]]), dark, thin))
-    shapes.append(Shape(LINE, pts[cranks], dark, thin))
+    shapes += [line(*at_px[t], frame, thick) for t in tubes]
+    shapes.append(line(*at_px[saddle], dark, max(1, round(0.09 * k))))
+    shapes.append(line(at_px[grips][1], at_px[grips_far][0], dark, thin))
+    shapes.append(line(*at_px[cranks], dark, thin))
     return shapes
 
 
@@ -325,7 +328,7 @@ def dog_shapes(
     heading: float,
     phase: float,
     moving: bool,
-    light: F64,
+    light: Tint,
 ) -> list[Shape]:
     """Shapes of a dog of `size` (1 = shoulder at 0.5 m) at (x, z), trotting with `phase` or standing with a wagging tail."""
     ch, sh = math.cos(heading) * size, math.sin(heading) * size
@@ -344,14 +347,14 @@ def dog_shapes(
     local += [(0.40, 0.79 + bob, 0.06), (0.36, 0.64 + bob, 0.09)]  # 18, 19 ear
     pts_m = np.array(local)
     f, u, s = pts_m[:, 0], pts_m[:, 1], pts_m[:, 2]
-    px, depth = camera.project(np.stack([x + f * ch - s * sh, u * size, z + f * sh + s * ch], 1))
-    pts = fixed(px)
+    px, depth = camera.project(np.column_stack((x + f * ch - s * sh, u * size, z + f * sh + s * ch)))
+    pts = points_of(fixed(px))
     k = camera.focal_px / float(depth[12]) * size
     near_left = depth[0] < depth[3]
     main, dark = lit(coat, light), lit(coat, light, 0.7)
 
     def bar(a: int, b: int, radius_m: float, rgb: Rgb) -> Shape:
-        return Shape(LINE, pts[[a, b]], rgb, max(1, round(2 * radius_m * k)))
+        return line(pts[a], pts[b], rgb, max(1, round(2 * radius_m * k)))
 
     def leg(base: int, rgb: Rgb) -> list[Shape]:
         return [bar(base, base + 1, 0.055, rgb), bar(base + 1, base + 2, 0.04, rgb)]
@@ -361,7 +364,7 @@ def dog_shapes(
     shapes += [bar(16, 17, 0.03, dark), bar(12, 13, 0.135, main)]
     shapes += [s for base in near for s in leg(base, main)]
     shapes += [bar(13, 14, 0.085, main), bar(14, 15, 0.055, main)]
-    shapes.append(Shape(DISC, pts[14:15], main, max(8, round(0.1 * k * (1 << SHIFT)))))
+    shapes.append(disc(pts[14], max(8, round(0.1 * k * (1 << SHIFT))), main))
     shapes.append(bar(18, 19, 0.04, dark))
-    shapes.append(Shape(DISC, pts[15:16], (24, 20, 20), max(6, round(0.03 * k * (1 << SHIFT)))))
+    shapes.append(disc(pts[15], max(6, round(0.03 * k * (1 << SHIFT))), (24, 20, 20)))
     return shapes
