@@ -1,0 +1,146 @@
+"""What the worker counts, kept in its own process and carried elsewhere as a snapshot.
+
+The worker has no web server: it writes `Metrics.snapshot()` as JSON beside its heartbeat, and the web tier turns that
+into Prometheus text with `prometheus_text`. Counting is a dictionary lookup and an addition under a lock.
+"""
+
+from __future__ import annotations
+
+import threading
+from bisect import bisect_left
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, Literal
+
+Labels = tuple[str, ...]
+
+LATENCY_BUCKETS_S = (0.005, 0.01, 0.02, 0.03, 0.05, 0.075, 0.1, 0.15, 0.2, 0.3, 0.5, 1.0, 2.0, 5.0)
+BATCH_BUCKETS = (1.0, 2.0, 3.0, 4.0, 6.0, 8.0, 12.0, 16.0, 32.0, 64.0)
+
+
+class Number:
+    """A counter or gauge with labels."""
+
+    def __init__(self, name: str, text: str, kind: Literal["counter", "gauge"], labels: Labels) -> None:
+        self.name, self.text, self.kind, self.labels = name, text, kind, labels
+        self._lock = threading.Lock()
+        self._values: dict[Labels, float] = {}
+
+    def add(self, amount: float = 1.0, *labels: str) -> None:
+        with self._lock:
+            self._values[labels] = self._values.get(labels, 0.0) + amount
+
+    def set(self, value: float, *labels: str) -> None:
+        """Gauges, and counters that are counted elsewhere and copied here."""
+        with self._lock:
+            self._values[labels] = value
+
+    def value(self, *labels: str) -> float:
+        with self._lock:
+            return self._values.get(labels, 0.0)
+
+    def snapshot(self) -> dict[str, Any]:
+        with self._lock:
+            values = list(self._values.items())
+        samples = [{"labels": dict(zip(self.labels, key, strict=True)), "value": v} for key, v in values]
+        return {"name": self.name, "help": self.text, "type": self.kind, "samples": samples}
+
+
+class Histogram:
+    """Observations counted in buckets of given upper bounds (same unit as the observations)."""
+
+    def __init__(self, name: str, text: str, bounds: Sequence[float], labels: Labels) -> None:
+        self.name, self.text, self.labels = name, text, labels
+        self._bounds = tuple(bounds)
+        self._lock = threading.Lock()
+        self._counts: dict[Labels, list[int]] = {}
+        self._sums: dict[Labels, float] = {}
+
+    def observe(self, value: float, *labels: str) -> None:
+        bucket = bisect_left(self._bounds, value)
+        with self._lock:
+            counts = self._counts.get(labels)
+            if counts is None:
+                counts = self._counts[labels] = [0] * (len(self._bounds) + 1)
+                self._sums[labels] = 0.0
+            counts[bucket] += 1
+            self._sums[labels] += value
+
+    def snapshot(self) -> dict[str, Any]:
+        with self._lock:
+            rows = [(key, list(counts), self._sums[key]) for key, counts in self._counts.items()]
+        samples = []
+        for key, counts, total in rows:
+            running, buckets = 0, []
+            for bound, count in zip(self._bounds, counts, strict=False):
+                running += count
+                buckets.append([bound, running])
+            labels = dict(zip(self.labels, key, strict=True))
+            samples.append({"labels": labels, "buckets": buckets, "sum": total, "count": sum(counts)})
+        return {"name": self.name, "help": self.text, "type": "histogram", "samples": samples}
+
+
+class Metrics:
+    """The worker's metrics. Names and labels are part of what users see: change them only with a note."""
+
+    def __init__(self) -> None:
+        by_stream: Labels = ("stream",)
+        self.frames = Number(
+            "sightline_frames_total", "Frames by how they ended", "counter", ("stream", "end")
+        )
+        self.dropped = Number("sightline_dropped_total", "Frames dropped", "counter", ("stream", "reason"))
+        self.in_flight = Number("sightline_frames_in_flight", "Frames not ended yet", "gauge", by_stream)
+        self.fps = Number("sightline_stream_fps", "Results per second, lately", "gauge", by_stream)
+        self.up = Number("sightline_stream_up", "1 while the stream is running", "gauge", by_stream)
+        self.reconnects = Number(
+            "sightline_reconnects_total", "Connections lost and tried again", "counter", ("stream", "code")
+        )
+        self.events = Number("sightline_events_total", "Events by kind", "counter", ("stream", "kind"))
+        self.spooled = Number("sightline_spooled_events", "Events waiting on disk for Redis", "gauge", ())
+        self.errors = Number(
+            "sightline_errors_total", "Errors that cost a batch or a message", "counter", ("at",)
+        )
+        self.latency = Histogram(
+            "sightline_latency_seconds", "Capture to published result", LATENCY_BUCKETS_S, by_stream
+        )
+        self.engine = Histogram(
+            "sightline_engine_seconds", "One inference call", LATENCY_BUCKETS_S, ("model",)
+        )
+        self.batch = Histogram(
+            "sightline_batch_size", "Frames in one inference call", BATCH_BUCKETS, ("model",)
+        )
+
+    def snapshot(self) -> list[dict[str, Any]]:
+        """All families as plain data for JSON; `prometheus_text` reads this."""
+        return [family.snapshot() for family in vars(self).values()]
+
+
+def prometheus_text(families: Iterable[Mapping[str, Any]]) -> str:
+    """A snapshot in Prometheus' text format, version 0.0.4. Families without samples are left out."""
+    lines: list[str] = []
+    for family in families:
+        name, samples = family["name"], family["samples"]
+        if not samples:
+            continue
+        lines.append(f"# HELP {name} {family['help']}")
+        lines.append(f"# TYPE {name} {family['type']}")
+        for sample in samples:
+            labels = sample["labels"]
+            if family["type"] != "histogram":
+                lines.append(f"{name}{_labels(labels)} {sample['value']:.15g}")
+                continue
+            for bound, count in sample["buckets"]:
+                lines.append(f"{name}_bucket{_labels({**labels, 'le': f'{bound:g}'})} {count}")
+            lines.append(f"{name}_bucket{_labels({**labels, 'le': '+Inf'})} {sample['count']}")
+            lines.append(f"{name}_sum{_labels(labels)} {sample['sum']:.9g}")
+            lines.append(f"{name}_count{_labels(labels)} {sample['count']}")
+    return "\n".join(lines) + "\n" if lines else ""
+
+
+def _labels(labels: Mapping[str, str]) -> str:
+    if not labels:
+        return ""
+    escaped = (f'{key}="{str(value).translate(_ESCAPES)}"' for key, value in labels.items())
+    return "{" + ",".join(escaped) + "}"
+
+
+_ESCAPES = str.maketrans({"\\": r"\\", '"': r"\"", "\n": r"\n"})
