@@ -112,6 +112,11 @@ class Config(_Strict):
     events_maxlen: Annotated[int, Field(ge=1)] = 100_000
     drain_deadline_s: Annotated[float, Field(gt=0, le=600)] = 5.0
 
+    @property
+    def engine_cache(self) -> Path:
+        """Where compiled engines are kept: every process of a server and every command looks here."""
+        return self.data_dir / "engines"
+
     @model_validator(mode="after")
     def _holds_together(self) -> Config:
         # ConfigError is no ValueError: pydantic lets it pass as it is, and it names the field itself.

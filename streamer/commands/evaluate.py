@@ -1,0 +1,138 @@
+"""`sightline eval street`: how good a model is on streets it has never seen, with pycocotools and motmetrics."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+if TYPE_CHECKING:
+    from engines.evaluation.street import StreetScores
+
+
+def register(app: typer.Typer) -> None:
+    group = typer.Typer(no_args_is_help=True, help="Measure a model against the truth.")
+    group.command(epilog="Example: `sightline eval street --json | jq .ap50`")(street)
+    app.add_typer(group, name="eval")
+
+
+def street(
+    model: Annotated[str, typer.Option(help="A name of `sightline models ls`.")] = "street-nano",
+    backend: Annotated[str, typer.Option(help="openvino, onnx or torch.")] = "openvino",
+    precision: Annotated[str, typer.Option(help="auto, bf16 or f32.")] = "auto",
+    weights: Annotated[
+        Path | None,
+        typer.Option(help="A file of `sightline train street` instead, run by torch.", show_default=False),
+    ] = None,
+    sequences: Annotated[
+        int, typer.Option(min=1, max=64, help="Streets, each of its own held-out seed.")
+    ] = 6,
+    frames: Annotated[int, typer.Option(min=1, help="Frames of each, at 12.5 a second.")] = 200,
+    as_json: Annotated[bool, typer.Option("--json", help="One JSON object instead of a table.")] = False,
+) -> None:
+    """Measure detection, masks and identities on held-out streets.
+
+    This is accuracy in the synthetic world, not on your camera.
+    """
+    from rich.console import Console
+    from rich.progress import Progress
+
+    with Progress(console=Console(stderr=True), transient=True) as progress:
+        bar = progress.add_task("opening the engine", total=frames)
+
+        def watch(done: int) -> None:
+            progress.update(bar, completed=done, description=f"{sequences} held-out streets")
+
+        if weights is not None:
+            scores, how = _of_weights(weights, sequences, frames, watch)
+        else:
+            scores, how = _of_engine(model, backend, precision, sequences, frames, watch)
+    if as_json:
+        import orjson
+
+        typer.echo(orjson.dumps({**how, **scores.to_dict()}, option=orjson.OPT_INDENT_2).decode())
+        return
+    _show(scores, how)
+
+
+def _of_engine(
+    model: str, backend: str, precision: str, sequences: int, frames: int, watch: Any
+) -> tuple[StreetScores, dict[str, str]]:
+    from engines.evaluation.street import evaluate_street
+    from engines.tasks.track import TrackTask
+    from engines.zoo import open_engine
+    from streamer.config import Config
+
+    engine = open_engine(
+        model,
+        backend=backend,
+        precision=precision,
+        max_batch_size=max(8, sequences),
+        threads=None,
+        cache_dir=Config().engine_cache,
+        on_progress=lambda line: typer.echo(line, err=True),
+    )
+    try:
+        spec = engine.spec
+        task = TrackTask.from_spec(spec)
+        scores = evaluate_street(
+            engine.infer,
+            input_hw=spec.input_hw,
+            slots=task.slots,
+            dim=task.dim,
+            labels=task.labels,
+            rules=task.rules,
+            sequences=sequences,
+            frames=frames,
+            watch=watch,
+        )
+    finally:
+        engine.close()
+    return scores, {
+        "model": spec.name,
+        "backend": spec.backend,
+        "precision": spec.precision,
+        "digest": spec.digest,
+    }
+
+
+def _of_weights(
+    weights: Path, sequences: int, frames: int, watch: Any
+) -> tuple[StreetScores, dict[str, str]]:
+    from engines.evaluation.street import evaluate_street
+    from engines.evaluation.torch_engine import torch_infer
+    from engines.models.street import load_street
+
+    model = load_street(weights)
+    config = model.config
+    scores = evaluate_street(
+        torch_infer(model),
+        input_hw=(config.height, config.width),
+        slots=config.track_slots,
+        dim=config.hidden_dim,
+        sequences=sequences,
+        frames=frames,
+        watch=watch,
+    )
+    return scores, {"model": str(weights), "backend": "torch", "precision": "f32"}
+
+
+def _show(scores: StreetScores, how: dict[str, str]) -> None:
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table(box=None, pad_edge=False, show_header=False)
+    shares = (("AP50", scores.ap50), ("AP", scores.ap), ("MOTA", scores.mota), ("IDF1", scores.idf1))
+    for name, value in (*shares, ("mask IoU", scores.mask_miou)):
+        table.add_row(name, f"{value:.3f}")
+    for name, value in scores.ap50_by_class.items():
+        table.add_row(f"AP50 {name}", f"{value:.3f}" if value == value else "none there")
+    table.add_row("identity switches", str(scores.switches))
+    console = Console()
+    told = f"{how['model']} on {how['backend']} ({how['precision']})"
+    console.print(
+        f"{told}: {scores.sequences} held-out streets, {scores.frames} frames, {scores.objects} objects"
+    )
+    console.print(table)
+    console.print("[dim]Accuracy in the synthetic world is not accuracy on a real camera.[/]")
