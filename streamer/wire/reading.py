@@ -1,14 +1,11 @@
-"""Event and Result ↔ bytes: one JSON form, versioned, cheap to write and strict to read.
+"""Bytes to Event and Result, trusting nothing: another version or shape is refused with the field's name.
 
-Writing is on the hot path, so it only arranges what is there and lets orjson serialise the arrays (f32 in their
-shortest exact form): 31 µs for ten objects with masks. Reading trusts nothing: bytes of another version or shape are
-refused with the field's name. Fields that a newer minor version added are ignored.
+Fields that a newer minor version added are ignored.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
 from fractions import Fraction
 from typing import Any, Final, NoReturn
 
@@ -33,83 +30,9 @@ from streamer.types import (
     frozen_array,
 )
 
-_NUMPY: Final = orjson.OPT_SERIALIZE_NUMPY
 _PTS_BASE: Final = Fraction(1, TICKS_90K)
 _KINDS: Final = frozenset(str(kind) for kind in EventKind)
 _SPANS: Final = ("decode", "queue", "batch", "infer", "postprocess")
-
-
-# ---------------------------------------------------------------------------------------------------- writing
-
-
-def encode_result(result: Result) -> bytes:
-    """One Result as JSON. Raises WireError for a box or score that is no finite number: JSON has no word for it.
-
-    Semantic maps and key points are not part of `sightline.result/1`.
-    """
-    ref, payload = result.ref, result.payload
-    found = payload.tracks.detections
-    if not (np.isfinite(found.boxes_xyxy).all() and np.isfinite(found.scores).all()):
-        raise WireError("a box or score is not a finite number", where=f"result {ref.key}")
-    names = payload.label_names
-    masks: tuple[MaskRLE | None, ...] = found.masks or (None,) * len(found)
-    objects = [
-        {
-            "id": track_id,
-            "label": names[label],
-            "score": score,
-            "box_xyxy": box,
-            "age": age,
-            "mask": mask and {"size_hw": mask.size_hw, "counts": mask.counts},
-        }
-        for track_id, label, score, box, age, mask in zip(
-            payload.tracks.track_ids.tolist(),
-            found.labels.tolist(),
-            np.ascontiguousarray(found.scores),
-            np.ascontiguousarray(found.boxes_xyxy),
-            payload.tracks.ages.tolist(),
-            masks,
-            strict=True,
-        )
-    ]
-    whole = {
-        "schema": RESULT_SCHEMA,
-        "stream": ref.stream,
-        "epoch": ref.epoch,
-        "seq": ref.seq,
-        "pts90k": ref.pts90k,
-        "wall_ns": ref.wall_ns,
-        "source_hw": result.source_hw,
-        "objects": objects,
-        "timing_ms": result.timing.waterfall_ms(),
-        "provenance": dict(result.provenance),
-    }
-    return orjson.dumps(whole, option=_NUMPY)
-
-
-def encode_event(event: Event) -> bytes:
-    """One Event as JSON. Raises WireError if `attrs` or `evidence` hold something that JSON cannot say."""
-    whole = {
-        "schema": event.schema,
-        "id": event.id,
-        "kind": event.kind,
-        "stream": event.stream,
-        "epoch": event.epoch,
-        "seq": event.seq,
-        "wall_ns": event.wall_ns,
-        "track_id": event.track_id,
-        "attrs": dict(event.attrs),
-        "evidence": dict(event.evidence),
-        "latency_ms": dict(event.latency_ms),
-        "provenance": dict(event.provenance),
-    }
-    try:
-        return orjson.dumps(whole, option=_NUMPY)
-    except orjson.JSONEncodeError as error:
-        raise WireError(f"cannot be written as JSON: {error}", where=f"event {event.id}") from None
-
-
-# ---------------------------------------------------------------------------------------------------- reading
 
 
 def decode_event(data: bytes | str) -> Event:
@@ -296,113 +219,3 @@ class _Fields:
 
 def _is_number(value: Any) -> bool:
     return type(value) in (int, float) and math.isfinite(value)
-
-
-# ---------------------------------------------------------------------------------------------------- schemas
-
-_DRAFT: Final = "https://json-schema.org/draft/2020-12/schema"
-_HW: Final = {
-    "description": "height, width in pixels",
-    "type": "array",
-    "items": {"type": "integer", "minimum": 1},
-    "minItems": 2,
-    "maxItems": 2,
-}
-_BOX: Final = {
-    "description": "left, top, right, bottom in pixels of the source picture",
-    "type": "array",
-    "items": {"type": "number"},
-    "minItems": 4,
-    "maxItems": 4,
-}
-_TEXTS: Final = {"type": "object", "additionalProperties": {"type": "string"}}
-_TIMES: Final = {"type": "object", "additionalProperties": {"type": "number"}}
-_COUNT: Final = {"type": "integer", "minimum": 0}
-_NAMED: Final = {
-    "stream": {"description": "name of the stream", "type": "string", "minLength": 1},
-    "epoch": {"description": "grows at every (re)connect, never used twice", **_COUNT},
-    "seq": {"description": "number of the frame in its epoch, from 0", **_COUNT},
-    "wall_ns": {"description": "Unix time of the frame in nanoseconds", **_COUNT},
-}
-
-
-def _schema(title: str, about: str, schema: str, properties: Mapping[str, Any]) -> dict[str, Any]:
-    # No additionalProperties: false: a newer minor version may add fields, and readers ignore them.
-    return {
-        "$schema": _DRAFT,
-        "title": title,
-        "description": about,
-        "type": "object",
-        "properties": {"schema": {"const": schema}, **properties},
-        "required": ["schema", *properties],
-    }
-
-
-_OBJECT: Final = {
-    "id": {"description": "track, unique in stream and epoch", "type": "integer"},
-    "label": {"type": "string", "minLength": 1},
-    "score": {"type": "number"},
-    "box_xyxy": _BOX,
-    "age": {"description": "frames since birth", **_COUNT},
-    "mask": {
-        "description": "run lengths, column by column, background first; the grid covers the whole picture",
-        "type": ["object", "null"],
-        "properties": {"size_hw": _HW, "counts": {"type": "array", "items": _COUNT}},
-        "required": ["size_hw", "counts"],
-    },
-}
-
-RESULT_JSON_SCHEMA: Final = _schema(
-    "Sightline result",
-    "What was seen in one frame; field `data` of the stream sl:{<stream>}:results",
-    RESULT_SCHEMA,
-    {
-        **_NAMED,
-        "pts90k": {
-            "description": "time stamp in 90 kHz ticks, the same as its video packet's",
-            "type": "integer",
-        },
-        "source_hw": _HW,
-        "objects": {
-            "type": "array",
-            "items": {"type": "object", "properties": _OBJECT, "required": list(_OBJECT)},
-        },
-        "timing_ms": {
-            "description": "milliseconds at each station",
-            "required": [*_SPANS, "total"],
-            **_TIMES,
-        },
-        "provenance": {"description": "model, engine digest, backend", **_TEXTS},
-    },
-)
-
-EVENT_JSON_SCHEMA: Final = _schema(
-    "Sightline event",
-    "Something happened; field `data` of the stream sl:{<stream>}:events",
-    EVENT_SCHEMA,
-    {
-        "id": {
-            "description": "stream:epoch:seq:kind:track; the same event always has the same id",
-            "type": "string",
-            "minLength": 1,
-        },
-        "kind": {"enum": sorted(_KINDS)},
-        **_NAMED,
-        "track_id": {"description": "null for events of the stream itself", "type": ["integer", "null"]},
-        "attrs": {
-            "description": "of an object its label, score, box_xyxy and source_hw; of a stream code and message",
-            "type": "object",
-            "properties": {
-                "label": {"type": "string"},
-                "score": {"type": "number"},
-                "box_xyxy": _BOX,
-                "source_hw": _HW,
-                "code": {"type": "string"},
-                "message": {"type": "string"},
-            },
-        },
-        "evidence": {"type": "object"},
-        "latency_ms": {"description": "milliseconds from capture to the rule", **_TIMES},
-        "provenance": {"description": "model, engine digest, backend", **_TEXTS},
-    },
-)

@@ -1,0 +1,51 @@
+"""The names in Redis. Braces around a stream's name are literal: in a cluster they keep its keys on one node."""
+
+from __future__ import annotations
+
+from typing import Final
+
+STREAMS: Final = "sl:streams"  # hash: name -> StreamConfig JSON, the desired state
+CONTROL: Final = "sl:control"  # pubsub: {"op": "streams"} | {"op": "watch" | "keyframe", "stream": s}
+WORKER: Final = "sl:worker"  # hash: pid, started_wall_ns, heartbeat_wall_ns, backend, metrics
+EVENTS_PATTERN: Final = "sl:{*}:events"
+WATCH_TTL_S: Final = 5
+
+
+def events(stream: str) -> str:
+    """Stream of id, kind, data (Event JSON). Entry ids are <ms>-<n>: the n-th event, so a gap can be seen."""
+    return f"sl:{{{stream}}}:events"
+
+
+def results(stream: str) -> str:
+    """Stream of data (Result JSON), capped to the newest."""
+    return f"sl:{{{stream}}}:results"
+
+
+def state(stream: str) -> str:
+    """Hash of what users see of a stream."""
+    return f"sl:{{{stream}}}:state"
+
+
+def epoch(stream: str) -> str:
+    """The last epoch given out."""
+    return f"sl:{{{stream}}}:epoch"
+
+
+def video(stream: str) -> str:
+    """Stream of d (H.264 Annex B), k (b"1" at key frames), p (90 kHz), e (epoch), q (seq), w (Unix ns)."""
+    return f"sl:{{{stream}}}:video"
+
+
+def video_key(stream: str) -> str:
+    """The entry id of the newest key frame in `video`."""
+    return f"sl:{{{stream}}}:video:key"
+
+
+def watch(stream: str) -> str:
+    """Exists (for WATCH_TTL_S after the last renewal) while somebody watches."""
+    return f"sl:{{{stream}}}:watch"
+
+
+def stream_of(key: str) -> str:
+    """The stream's name in one of these keys."""
+    return key[key.index("{") + 1 : key.rindex("}")]

@@ -1,0 +1,115 @@
+"""The JSON Schemas of what is written: for readers in other languages, and to check samples against."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Final
+
+from streamer.types import EVENT_SCHEMA, RESULT_SCHEMA, EventKind
+
+_DRAFT: Final = "https://json-schema.org/draft/2020-12/schema"
+_HW: Final = {
+    "description": "height, width in pixels",
+    "type": "array",
+    "items": {"type": "integer", "minimum": 1},
+    "minItems": 2,
+    "maxItems": 2,
+}
+_BOX: Final = {
+    "description": "left, top, right, bottom in pixels of the source picture",
+    "type": "array",
+    "items": {"type": "number"},
+    "minItems": 4,
+    "maxItems": 4,
+}
+_TEXTS: Final = {"type": "object", "additionalProperties": {"type": "string"}}
+_TIMES: Final = {"type": "object", "additionalProperties": {"type": "number"}}
+_COUNT: Final = {"type": "integer", "minimum": 0}
+_NAMED: Final = {
+    "stream": {"description": "name of the stream", "type": "string", "minLength": 1},
+    "epoch": {"description": "grows at every (re)connect, never used twice", **_COUNT},
+    "seq": {"description": "number of the frame in its epoch, from 0", **_COUNT},
+    "wall_ns": {"description": "Unix time of the frame in nanoseconds", **_COUNT},
+}
+
+
+def _schema(title: str, about: str, schema: str, properties: Mapping[str, Any]) -> dict[str, Any]:
+    # No additionalProperties: false: a newer minor version may add fields, and readers ignore them.
+    return {
+        "$schema": _DRAFT,
+        "title": title,
+        "description": about,
+        "type": "object",
+        "properties": {"schema": {"const": schema}, **properties},
+        "required": ["schema", *properties],
+    }
+
+
+_OBJECT: Final = {
+    "id": {"description": "track, unique in stream and epoch", "type": "integer"},
+    "label": {"type": "string", "minLength": 1},
+    "score": {"type": "number"},
+    "box_xyxy": _BOX,
+    "age": {"description": "frames since birth", **_COUNT},
+    "mask": {
+        "description": "run lengths, column by column, background first; the grid covers the whole picture",
+        "type": ["object", "null"],
+        "properties": {"size_hw": _HW, "counts": {"type": "array", "items": _COUNT}},
+        "required": ["size_hw", "counts"],
+    },
+}
+
+RESULT_JSON_SCHEMA: Final = _schema(
+    "Sightline result",
+    "What was seen in one frame; field `data` of the stream sl:{<stream>}:results",
+    RESULT_SCHEMA,
+    {
+        **_NAMED,
+        "pts90k": {
+            "description": "time stamp in 90 kHz ticks, the same as its video packet's",
+            "type": "integer",
+        },
+        "source_hw": _HW,
+        "objects": {
+            "type": "array",
+            "items": {"type": "object", "properties": _OBJECT, "required": list(_OBJECT)},
+        },
+        "timing_ms": {
+            "description": "milliseconds at each station",
+            "required": ["decode", "queue", "batch", "infer", "postprocess", "total"],
+            **_TIMES,
+        },
+        "provenance": {"description": "model, engine digest, backend", **_TEXTS},
+    },
+)
+
+EVENT_JSON_SCHEMA: Final = _schema(
+    "Sightline event",
+    "Something happened; field `data` of the stream sl:{<stream>}:events",
+    EVENT_SCHEMA,
+    {
+        "id": {
+            "description": "stream:epoch:seq:kind:track; the same event always has the same id",
+            "type": "string",
+            "minLength": 1,
+        },
+        "kind": {"enum": [str(kind) for kind in EventKind]},
+        **_NAMED,
+        "track_id": {"description": "null for events of the stream itself", "type": ["integer", "null"]},
+        "attrs": {
+            "description": "of an object its label, score, box_xyxy and source_hw; of a stream code and message",
+            "type": "object",
+            "properties": {
+                "label": {"type": "string"},
+                "score": {"type": "number"},
+                "box_xyxy": _BOX,
+                "source_hw": _HW,
+                "code": {"type": "string"},
+                "message": {"type": "string"},
+            },
+        },
+        "evidence": {"type": "object"},
+        "latency_ms": {"description": "milliseconds from capture to the rule", **_TIMES},
+        "provenance": {"description": "model, engine digest, backend", **_TEXTS},
+    },
+)
