@@ -2,9 +2,10 @@
 
     stream threads ─► a channel each ─► batcher ─► preprocess ─► infer ─► postprocess ─► publisher ─► rules, sinks
 
-Start reading at `_answer`. A lane is a thread that takes a batch, answers it and takes the next; with two lanes, one's
+Start reading at `_lane`. A lane is a thread that takes a batch, works on it and takes the next; with two lanes, one's
 inference (which releases the interpreter lock) overlaps the other's Python. A stream's tracker state waits in its slot
-between frames, and the slot is free again as soon as the state is back: publishing happens elsewhere.
+between frames, and the slot is free again as soon as the state is back: publishing happens elsewhere. Where the engine
+comes in two stages, the first, which needs no state, runs ahead: so even one stream keeps two lanes busy.
 """
 
 from __future__ import annotations
@@ -12,15 +13,18 @@ from __future__ import annotations
 import logging
 import threading
 from collections.abc import Sequence
-from typing import Generic, TypeVar
+from typing import Any, Generic, TypeVar
 
-from streamer.batcher import Batcher, Slot
+import numpy as np
+from numpy.typing import NDArray
+
+from streamer.batcher import Batch, Batcher, Pending, Slot, Stage
 from streamer.channel import Channel, DropReason, Overflow
 from streamer.clock import Clock
 from streamer.errors import Closed
 from streamer.ledger import Fate, Ledger
 from streamer.metrics import Metrics
-from streamer.ports import Engine, Task
+from streamer.ports import Engine, StagedEngine, StagedTask, Task, Tensors
 from streamer.publisher import EpochOver, Publisher
 from streamer.types import Frame, Hw, Result, Timing
 
@@ -62,7 +66,8 @@ class Inlet(Generic[S]):
         self.close()
         empty = self._batcher.wait_empty(self._slot, timeout_s)
         self.close(discard=True)
-        self._batcher.detach(self._slot)
+        for frame in self._batcher.detach(self._slot):
+            self._ledger.end(frame.ref, Fate.DRAINED)
         self._publisher.put(EpochOver(self._slot.stream, self._slot.epoch))
         return empty
 
@@ -85,6 +90,9 @@ class Pipeline(Generic[S]):
     ) -> None:
         spec = engine.spec
         self._engine, self._task, self._publisher = engine, task, publisher
+        self._stages: tuple[StagedEngine, StagedTask[S]] | None = None
+        if task.stateful and isinstance(engine, StagedEngine) and isinstance(task, StagedTask):
+            self._stages = engine, task
         self._ledger, self._metrics, self._clock = ledger, metrics, clock
         self._model = spec.name
         self._provenance = {
@@ -98,6 +106,7 @@ class Pipeline(Generic[S]):
             max_batch_size=min(max_batch_size, spec.max_batch_size),
             max_delay_s=max_queue_delay_s,
             stateful=task.stateful,
+            staged=self._stages is not None,
             lanes=lanes,
         )
         self._lanes = [
@@ -151,6 +160,9 @@ class Pipeline(Generic[S]):
 
     def _lane(self) -> None:
         while (batch := self._batcher.take()) is not None:
+            if batch.stage is Stage.LOOK:
+                self._look(batch)
+                continue
             try:
                 results = self._answer(batch)
             except Exception as error:
@@ -160,29 +172,71 @@ class Pipeline(Generic[S]):
             finally:
                 self._batcher.done(batch)
 
-    def _answer(self, batch: Sequence[tuple[Slot[S], Frame]]) -> list[Result]:
+    def _answer(self, batch: Batch[S]) -> list[Result]:
         now = self._clock.monotonic_ns
-        dequeued_ns = now()
-        frames = [frame for _, frame in batch]
-        states = [slot.state for slot, _ in batch]
-
-        inputs = self._task.preprocess(frames, states)
-        infer_start_ns = now()
-        outputs = self._engine.infer(inputs)
+        frames = [pending.frame for _, pending in batch.items]
+        states = [slot.state for slot, _ in batch.items]
+        if batch.stage is Stage.FOLLOW:
+            outputs = self._follow([pending for _, pending in batch.items], states)
+        else:
+            inputs = self._task.preprocess(frames, states)
+            start_ns = now()
+            for _, pending in batch.items:
+                pending.started_ns = start_ns
+            outputs = self._timed(self._engine, inputs, self._model)
         infer_end_ns = now()
         answers = self._task.postprocess(outputs, frames, states)
         done_ns = now()
-
         results = []
-        for (slot, frame), (payload, state) in zip(batch, answers, strict=True):
+        for (slot, pending), (payload, state) in zip(batch.items, answers, strict=True):
             slot.state = state
+            frame = pending.frame
             timing = Timing(
-                frame.ref.captured_ns, frame.decoded_ns, dequeued_ns, infer_start_ns, infer_end_ns, done_ns
+                frame.ref.captured_ns,
+                frame.decoded_ns,
+                pending.dequeued_ns,
+                pending.started_ns,
+                infer_end_ns,
+                done_ns,
             )
             results.append(Result(frame.ref, frame.source_hw, payload, timing, self._provenance))
-        self._metrics.engine.observe((infer_end_ns - infer_start_ns) / 1e9, self._model)
-        self._metrics.batch.observe(len(batch), self._model)
         return results
+
+    def _look(self, batch: Batch[S]) -> None:
+        assert self._stages is not None
+        engine, task = self._stages
+        try:
+            inputs = task.look_inputs([pending.frame for _, pending in batch.items])
+            start_ns = self._clock.monotonic_ns()
+            for _, pending in batch.items:
+                pending.started_ns = start_ns
+            outputs = self._timed(engine.look, inputs, f"{self._model}/look")
+            said = [{name: rows[i] for name, rows in outputs.items()} for i in range(len(batch.items))]
+        except Exception as error:
+            self._batcher.looked(batch, None)
+            self._fail(batch, error)
+        else:
+            for frame in self._batcher.looked(batch, said):
+                self._ledger.end(frame.ref, Fate.DRAINED)
+
+    def _follow(self, pendings: Sequence[Pending], states: Sequence[S]) -> Tensors:
+        """Both stages' outputs for frames that were looked at before."""
+        assert self._stages is not None
+        engine, task = self._stages
+        looked = [pending.looked for pending in pendings if pending.looked is not None]
+        wanted = {tensor.name for tensor in engine.follow.spec.inputs}
+        taken = [{name: row for name, row in one.items() if name in wanted} for one in looked]
+        inputs = task.follow_inputs(taken, states)
+        outputs = self._timed(engine.follow, inputs, f"{self._model}/follow")
+        kept = [name for name in looked[0] if name not in wanted]
+        return {**outputs, **{name: _rows([one[name] for one in looked]) for name in kept}}
+
+    def _timed(self, engine: Engine, inputs: Tensors, model: str) -> Tensors:
+        start_ns = self._clock.monotonic_ns()
+        outputs = engine.infer(inputs)
+        self._metrics.engine.observe((self._clock.monotonic_ns() - start_ns) / 1e9, model)
+        self._metrics.batch.observe(len(next(iter(inputs.values()))), model)
+        return outputs
 
     def _hand_on(self, results: Sequence[Result]) -> None:
         for result in results:
@@ -191,9 +245,15 @@ class Pipeline(Generic[S]):
             except Closed:
                 self._ledger.end(result.ref, Fate.DRAINED)
 
-    def _fail(self, batch: Sequence[tuple[Slot[S], Frame]], error: Exception) -> None:
+    def _fail(self, batch: Batch[S], error: Exception) -> None:
         """These frames have no answer; their streams keep the state they had, and everybody goes on."""
         self._metrics.errors.add(1, "engine")
-        log.error("no answer for %s: %s", ", ".join(f.ref.key for _, f in batch), error, exc_info=error)
-        for _, frame in batch:
-            self._ledger.end(frame.ref, Fate.FAILED, type(error).__name__)
+        names = ", ".join(pending.frame.ref.key for _, pending in batch.items)
+        log.error("no answer for %s: %s", names, error, exc_info=error)
+        for _, pending in batch.items:
+            self._ledger.end(pending.frame.ref, Fate.FAILED, type(error).__name__)
+
+
+def _rows(rows: Sequence[NDArray[Any]]) -> NDArray[Any]:
+    """One array of B rows; a single row is not copied (mask features are nearly a megabyte)."""
+    return rows[0][None] if len(rows) == 1 else np.stack(rows)

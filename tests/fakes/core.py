@@ -33,7 +33,8 @@ def ref(
 
 
 def frame(stream: str = "door", epoch: int = 1, seq: int = 0, *, now_ns: int = 0) -> Frame:
-    return Frame(ref(stream, epoch, seq, captured_ns=now_ns), np.zeros((4, 6, 3), np.uint8), (40, 60), now_ns)
+    image = np.full((4, 6, 3), seq % 256, np.uint8)
+    return Frame(ref(stream, epoch, seq, captured_ns=now_ns), image, (40, 60), now_ns)
 
 
 def perception(track_ids: Sequence[int], *, label: int = 0, score: float = 0.9) -> Perception:
@@ -81,6 +82,76 @@ class AddingEngine:
         self._before(inputs)
         self.batches.append(len(inputs["counts"]))
         return {"counts": inputs["counts"] + 1}
+
+    def close(self) -> None:
+        pass
+
+
+class StagedTask(CountingTask):
+    """The same answers in two steps; what `look` says of a frame is its picture's first value."""
+
+    def look_inputs(self, frames: Sequence[Frame]) -> dict[str, np.ndarray[Any, Any]]:
+        return {"images": np.stack([f.image for f in frames])}
+
+    def follow_inputs(
+        self, looked: Sequence[Tensors], states: Sequence[int]
+    ) -> dict[str, np.ndarray[Any, Any]]:
+        return {"seen": np.stack([one["seen"] for one in looked]), "counts": np.array(states, np.int64)}
+
+    def postprocess(
+        self, outputs: Tensors, frames: Sequence[Frame], states: Sequence[int]
+    ) -> list[tuple[Perception, int]]:
+        # Each frame must come with its own features, through both routes.
+        firsts = [int(f.image[0, 0, 0]) for f in frames]
+        assert outputs["kept"].tolist() == firsts and outputs["followed"].tolist() == firsts
+        return super().postprocess(outputs, frames, states)
+
+
+class StagedEngine:
+    """`look` gives `seen` for `follow` and `kept` for the task; `look_before` and `follow_before` may wait or raise."""
+
+    def __init__(
+        self,
+        look_before: Callable[[Tensors], None] = lambda inputs: None,
+        follow_before: Callable[[Tensors], None] = lambda inputs: None,
+    ) -> None:
+        images = TensorSpec("images", (-1, 4, 6, 3), np.dtype(np.uint8))
+        seen = TensorSpec("seen", (-1,), np.dtype(np.int64))
+        counts = TensorSpec("counts", (-1,), np.dtype(np.int64))
+        self.spec = EngineSpec("staged", "numpy", "f32", "cpu", "d2", (images, counts), (), 8, {})
+        self.look = _Stage(self._look, look_before, (images,))
+        self.follow = _Stage(self._follow, follow_before, (seen, counts))
+
+    @staticmethod
+    def _look(inputs: Tensors) -> dict[str, np.ndarray[Any, Any]]:
+        firsts = inputs["images"][:, 0, 0, 0].astype(np.int64)
+        return {"seen": firsts, "kept": firsts}
+
+    @staticmethod
+    def _follow(inputs: Tensors) -> dict[str, np.ndarray[Any, Any]]:
+        return {"counts": inputs["counts"] + 1, "followed": inputs["seen"]}
+
+    def infer(self, inputs: Tensors) -> dict[str, np.ndarray[Any, Any]]:
+        raise AssertionError("a staged engine is run by its stages")
+
+    def close(self) -> None:
+        pass
+
+
+class _Stage:
+    def __init__(
+        self,
+        run: Callable[[Tensors], dict[str, np.ndarray[Any, Any]]],
+        before: Callable[[Tensors], None],
+        inputs: tuple[TensorSpec, ...],
+    ) -> None:
+        self._run, self._before = run, before
+        self.spec = EngineSpec("stage", "numpy", "f32", "cpu", "d", inputs, (), 8, {})
+
+    def infer(self, inputs: Tensors) -> dict[str, np.ndarray[Any, Any]]:
+        assert set(inputs) == {tensor.name for tensor in self.spec.inputs}
+        self._before(inputs)
+        return self._run(inputs)
 
     def close(self) -> None:
         pass

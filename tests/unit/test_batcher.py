@@ -1,12 +1,12 @@
 import threading
 
-from tests.fakes.core import frame
 from hypothesis import given
 from hypothesis import strategies as st
 
-from streamer.batcher import Batcher, Slot, Waiting, decide
+from streamer.batcher import Batcher, Slot, Stage, Waiting, decide
 from streamer.channel import Channel
 from streamer.clock import FakeClock, SystemClock
+from tests.fakes.core import frame
 
 MS = 1_000_000
 
@@ -151,7 +151,11 @@ def put(slot, seq, clock):
 
 
 def streams_of(batch):
-    return sorted(slot.stream for slot, _ in batch)
+    return sorted(slot.stream for slot, _ in batch.items)
+
+
+def seqs_of(batch):
+    return [pending.frame.ref.seq for _, pending in batch.items]
 
 
 def test_lanes_share_the_streams():
@@ -160,8 +164,8 @@ def test_lanes_share_the_streams():
     for slot in slots:
         put(slot, 0, clock)
     first, second = batcher.take(), batcher.take()
-    assert len(first) == len(second) == 2
-    assert streams_of(first + second) == ["s0", "s1", "s2", "s3"]
+    assert len(first.items) == len(second.items) == 2
+    assert sorted(streams_of(first) + streams_of(second)) == ["s0", "s1", "s2", "s3"]
 
 
 def test_the_next_frame_goes_only_after_done():
@@ -170,7 +174,7 @@ def test_the_next_frame_goes_only_after_done():
     put(slot, 0, clock)
     put(slot, 1, clock)
     batch = batcher.take()
-    assert [f.ref.seq for _, f in batch] == [0]
+    assert seqs_of(batch) == [0]
     taken = []
     lane = threading.Thread(target=lambda: taken.append(batcher.take()))
     lane.start()
@@ -178,7 +182,7 @@ def test_the_next_frame_goes_only_after_done():
     assert lane.is_alive() and not batcher.wait_empty(slot, 0.001)
     batcher.done(batch)
     lane.join(5)
-    assert [f.ref.seq for _, f in taken[0]] == [1]
+    assert seqs_of(taken[0]) == [1]
     batcher.done(taken[0])
     assert batcher.wait_empty(slot, 5)
 
@@ -213,3 +217,52 @@ def test_close_ends_waiting_lanes():
     for lane in lanes:
         lane.join(5)
     assert taken == [None, None]
+
+
+def test_a_staged_engine_looks_ahead_and_follows_in_order():
+    clock = FakeClock()
+    batcher, (slot,) = make_batcher(1, clock, staged=True, lanes=2)
+    for seq in range(4):
+        put(slot, seq, clock)
+    looks = [batcher.take() for _ in range(3)]
+    assert [look.stage for look in looks] == [Stage.LOOK] * 3 and [seqs_of(b) for b in looks] == [
+        [0],
+        [1],
+        [2],
+    ]
+    assert len(slot.channel) == 1  # no further ahead than LOOK_AHEAD
+    assert batcher.looked(looks[1], [{"t": 1}]) == []
+    assert slot.for_follow().arrived_ns is None  # frame 0 comes first
+    assert batcher.looked(looks[0], [{"t": 0}]) == []
+    follow = batcher.take()
+    assert (follow.stage, seqs_of(follow), follow.items[0][1].looked) == (Stage.FOLLOW, [0], {"t": 0})
+    assert (ahead := batcher.take()).stage is Stage.LOOK and seqs_of(ahead) == [
+        3
+    ]  # frame 1 waits for the state
+    batcher.done(follow)
+    assert seqs_of(batcher.take()) == [1]
+
+
+def test_a_failed_look_does_not_hold_the_stream_up_and_a_late_one_is_given_back():
+    clock = FakeClock()
+    batcher, (slot,) = make_batcher(1, clock, staged=True)
+    for seq in range(3):
+        put(slot, seq, clock)
+    first, second, third = (batcher.take() for _ in range(3))
+    batcher.looked(first, None)
+    batcher.looked(second, [{}])
+    follow = batcher.take()
+    assert seqs_of(follow) == [1]
+    batcher.done(follow)
+    assert batcher.detach(slot) == [] and not slot.empty
+    assert [f.ref.seq for f in batcher.looked(third, [{}])] == [2]
+    assert slot.empty
+
+
+def test_detach_gives_what_was_looked_at_in_vain():
+    clock = FakeClock()
+    batcher, (slot,) = make_batcher(1, clock, staged=True)
+    put(slot, 0, clock)
+    batcher.looked(batcher.take(), [{}])
+    assert [f.ref.seq for f in batcher.detach(slot)] == [0]
+    assert slot.empty

@@ -1,11 +1,11 @@
 import threading
 
 import pytest
-from tests.fakes.core import ref
 from hypothesis import given
 from hypothesis import strategies as st
 
 from streamer.ledger import Fate, Ledger
+from tests.fakes.core import ref
 
 
 def test_each_frame_ends_once():

@@ -13,7 +13,7 @@ from streamer.pipeline import LIVE_CAPACITY, Pipeline
 from streamer.publisher import Publisher
 from streamer.rules.presence import Presence
 from streamer.types import EventKind
-from tests.fakes.core import AddingEngine, CountingTask, KeepingSink, frame
+from tests.fakes.core import AddingEngine, CountingTask, KeepingSink, StagedEngine, StagedTask, frame
 
 
 class Rig:
@@ -60,11 +60,16 @@ def running(engine=None, task=None, lanes=1, rules=()):
         assert threading.active_count() == before
 
 
-@pytest.mark.parametrize("lanes", [1, 2])
-@pytest.mark.parametrize("stateful", [True, False])
-def test_files_have_every_frame_answered_in_order_with_their_own_state(lanes, stateful):
+@pytest.mark.parametrize("lanes", [1, 2, 3])
+@pytest.mark.parametrize("kind", ["stateful", "stateless", "staged"])
+def test_files_have_every_frame_answered_in_order_with_their_own_state(lanes, kind):
     names = ["a", "b", "c"]
-    with running(task=CountingTask(stateful=stateful), lanes=lanes) as rig:
+    stateful = kind != "stateless"
+    staged = kind == "staged"
+    engine, task = (
+        (StagedEngine(), StagedTask()) if staged else (AddingEngine(), CountingTask(stateful=stateful))
+    )
+    with running(engine, task, lanes=lanes) as rig:
         inlets = {name: rig.pipeline.attach(name, 1, live=False) for name in names}
         threads = [threading.Thread(target=rig.send, args=(inlets[name], name, range(50))) for name in names]
         for thread in threads:
@@ -80,7 +85,8 @@ def test_files_have_every_frame_answered_in_order_with_their_own_state(lanes, st
         if stateful:  # the state grows by one with each frame and is nobody else's
             ids = [int(r.payload.tracks.track_ids[0]) for r in rig.sink.results if r.ref.stream == name]
             assert ids == list(range(1, 51))
-    assert sum(rig.engine.batches) == 150
+    if not staged:
+        assert sum(rig.engine.batches) == 150
 
 
 def test_streams_share_a_batch():
@@ -203,3 +209,56 @@ def test_the_pace_of_a_stream():
     pace = rig.publisher.pace("a")
     assert pace.fps > 5 and 0 < pace.latency_p50_ms <= pace.latency_p95_ms
     assert pace.last_frame_wall_ns == rig.sink.results[-1].ref.wall_ns
+
+
+def test_one_stream_keeps_two_lanes_busy_when_the_engine_is_staged():
+    both = threading.Barrier(2)
+
+    def meet(inputs):
+        both.wait(10)  # a look and a follow at once, or this breaks
+
+    with running(StagedEngine(meet_after(2, meet), meet), StagedTask(), lanes=2) as rig:
+        inlet = rig.pipeline.attach("a", 1, live=False)
+        rig.send(inlet, "a", range(2))
+        # Frame 1 is looked at while frame 0 is followed; then frame 1's follow meets frame 2's look.
+        rig.send(inlet, "a", [2])
+        rig.sink.wait_for(lambda: len(rig.sink.results) == 2)
+        both.abort()
+        inlet.finish(10)
+    assert rig.sink.seqs("a")[:2] == [0, 1]
+
+
+def meet_after(nth, action):
+    calls = iter(range(1, 1000))
+    return lambda inputs: action(inputs) if next(calls) >= nth else None
+
+
+@pytest.mark.parametrize("stage", ["look", "follow"])
+def test_a_stage_that_fails_costs_its_frames_and_no_more(stage):
+    def fail_second(inputs):
+        firsts = inputs["images"][:, 0, 0, 0] if "images" in inputs else inputs["seen"]
+        if 1 in firsts:
+            raise EngineError("out of memory")
+
+    engine = StagedEngine(**{f"{stage}_before": fail_second})
+    with running(engine, StagedTask(), lanes=2) as rig:
+        inlet = rig.pipeline.attach("a", 1, live=False)
+        rig.send(inlet, "a", range(4))
+        assert inlet.finish(10)
+        rig.sink.wait_for(lambda: len(rig.sink.results) == 3)
+    assert rig.sink.seqs("a") == [0, 2, 3]
+    assert rig.ledger.counts("a").ended == {"emitted": 3, "failed:EngineError": 1}
+
+
+def test_a_staged_stream_that_is_stopped_short_still_balances():
+    gate = threading.Event()
+    with running(
+        StagedEngine(follow_before=lambda inputs: gate.wait(10) and None), StagedTask(), lanes=2
+    ) as rig:
+        inlet = rig.pipeline.attach("a", 1, live=False)
+        rig.send(inlet, "a", range(5))
+        assert not inlet.finish(0.05)
+        gate.set()
+        rig.sink.wait_for(lambda: len(rig.sink.results) == 1)
+    counts = rig.ledger.counts("a")
+    assert counts.ended == {"emitted": 1, "drained": 4} and counts.balanced

@@ -50,7 +50,7 @@ def test_a_flicker_makes_no_event_and_a_short_gap_no_second_one():
 
 
 def test_the_end_of_an_epoch_makes_everybody_leave_at_its_last_frame():
-    events, last = run(Presence(confirm_frames=2), [[1, 2], [1, 2], [1, 2, 3]])
+    _, last = run(Presence(confirm_frames=2), [[1, 2], [1, 2], [1, 2, 3]])
     assert sorted(e.id for e in last) == ["door:1:2:leave:1", "door:1:2:leave:2"]
     assert Presence().finish(Presence().initial_state()) == []
 
