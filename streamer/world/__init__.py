@@ -3,4 +3,14 @@
 from streamer.world.street import World
 from streamer.world.truth import ACTIONS, KEYPOINTS, LABELS, SEMANTIC, THEMES, WEATHERS, Truth, WorldConfig
 
-__all__ = ["ACTIONS", "KEYPOINTS", "LABELS", "SEMANTIC", "THEMES", "WEATHERS", "Truth", "World", "WorldConfig"]
+__all__ = [
+    "ACTIONS",
+    "KEYPOINTS",
+    "LABELS",
+    "SEMANTIC",
+    "THEMES",
+    "WEATHERS",
+    "Truth",
+    "World",
+    "WorldConfig",
+]

@@ -33,7 +33,9 @@ class Camera:
     focal_px: float
     height: int
     width: int
-    rotation: F64 = field(init=False)  # (3,3): rows are the camera's right, down and forward axes in the world
+    rotation: F64 = field(
+        init=False
+    )  # (3,3): rows are the camera's right, down and forward axes in the world
 
     def __post_init__(self) -> None:
         cy, sy, cp, sp = math.cos(self.yaw), math.sin(self.yaw), math.cos(self.pitch), math.sin(self.pitch)
@@ -75,4 +77,5 @@ class Camera:
         cx, cy = self.centre_xy
         us, vs = np.meshgrid((np.arange(w) - cx) / self.focal_px, (np.arange(h) - cy) / self.focal_px)
         r = self.rotation
-        return us[..., None] * r[0] + vs[..., None] * r[1] + r[2]
+        directions: F64 = us[..., None] * r[0] + vs[..., None] * r[1] + r[2]
+        return directions

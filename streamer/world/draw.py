@@ -103,19 +103,27 @@ def bounds(shapes: list[Shape]) -> tuple[float, float, float, float]:
     return left / unit, top / unit, right / unit, bottom / unit
 
 
-def moved(shapes: list[Shape], dx_px: int, dy_px: int) -> list[Shape]:
-    """The same shapes, shifted by whole canvas pixels."""
-    dx, dy = dx_px << SHIFT, dy_px << SHIFT
+def outline(mask: NDArray[np.uint8], shapes: list[Shape], origin_xy: tuple[int, int]) -> None:
+    """Draw the shapes into a mask (h,w) as 255; its corner is canvas pixel `origin_xy`."""
+    dx, dy = origin_xy[0] << SHIFT, origin_xy[1] << SHIFT
     offset = np.array([dx, dy], np.int32)
-    out = []
-    for shape in shapes:
-        points = shape.points
-        shifted = points + offset if isinstance(points, np.ndarray) else tuple((x + dx, y + dy) for x, y in points)
-        out.append(shape._replace(points=shifted))
-    return out
+    for op, points, _, size in shapes:
+        if isinstance(points, np.ndarray):
+            if op == CONVEX:
+                cv2.fillConvexPoly(mask, points - offset, 255, cv2.LINE_8, SHIFT)
+            else:
+                cv2.polylines(mask, [points - offset], True, 255, size, cv2.LINE_8, SHIFT)
+        elif op == LINE:
+            (ax, ay), (bx, by) = points
+            cv2.line(mask, (ax - dx, ay - dy), (bx - dx, by - dy), 255, size, cv2.LINE_8, SHIFT)
+        else:
+            ((x, y),) = points
+            cv2.circle(mask, (x - dx, y - dy), size, 255, -1, cv2.LINE_8, SHIFT)
 
 
 def lit(rgb: Rgb, light: Tint, gain: float = 1.0) -> Rgb:
     """A colour under a light, as drawn."""
-    r, g, b = (int(rgb[i] * light[i] * gain + 0.5) for i in range(3))
+    r = int(rgb[0] * light[0] * gain + 0.5)
+    g = int(rgb[1] * light[1] * gain + 0.5)
+    b = int(rgb[2] * light[2] * gain + 0.5)
     return r if r < 255 else 255, g if g < 255 else 255, b if b < 255 else 255

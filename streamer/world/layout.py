@@ -1,9 +1,9 @@
-"""Where things stand: the cross-section of the street, the camera over it, lamps, trees and benches. Drawn once by seed."""
+"""Where things stand: the street's cross-section, the camera over it, lamps, trees and benches. Drawn once."""
 
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -77,13 +77,18 @@ def plan(config: WorldConfig) -> Layout:
     if crossing is not None:
         crossing += math.tan(yaw) * (road / 2 - z)
     layout = Layout(
-        camera, config.theme or theme, hour if config.hour is None else config.hour, plaza, near, road, far, crossing, (),
-        min(shake, (MARGIN - 1) / 2),
-    )  # fmt: skip
-    props = _props(rng, layout)
-    return Layout(
-        camera, layout.theme, layout.hour, plaza, near, road, far, crossing, tuple(props), layout.shake_px
+        camera=camera,
+        theme=config.theme or theme,
+        hour=hour if config.hour is None else config.hour,
+        plaza=plaza,
+        near_pavement_m=near,
+        road_m=road,
+        far_pavement_m=far,
+        crossing_x=crossing,
+        props=(),
+        shake_px=min(shake, (MARGIN - 1) / 2),
     )
+    return replace(layout, props=tuple(_props(rng, layout)))
 
 
 def _props(rng: np.random.Generator, layout: Layout) -> list[Prop]:
@@ -97,7 +102,9 @@ def _props(rng: np.random.Generator, layout: Layout) -> list[Prop]:
     tree_kind = ("tree", "tree", "conifer")[int(rng.integers(3))]
     if rng.random() < 0.75:
         for x in np.arange(low + float(rng.uniform(2, 8)), high, tree_step):
-            out.append(Prop(tree_kind, float(x), far_line + 0.1, float(rng.uniform(3.6, 6.4)), int(rng.integers(99))))
+            out.append(
+                Prop(tree_kind, float(x), far_line + 0.1, float(rng.uniform(3.6, 6.4)), int(rng.integers(99)))
+            )
     low, high = layout.span(near_line, 2)
     for x in np.arange(low + float(rng.uniform(0, 5)), high, float(rng.uniform(4.5, 9))):
         kind = ("tree", "lamp", "bin", "planter", "bollards", "column", "sign")[
@@ -114,5 +121,13 @@ def _props(rng: np.random.Generator, layout: Layout) -> list[Prop]:
             z = float(rng.uniform(1, layout.road_m - 1))
             a, b = layout.span(z)
             kind = ("tree", "bench", "planter", "column", "lamp")[int(rng.integers(5))]
-            out.append(Prop(kind, float(rng.uniform(a, b)), z, 4.6 if kind in ("tree", "lamp") else 1.0, int(rng.integers(99))))
+            out.append(
+                Prop(
+                    kind,
+                    float(rng.uniform(a, b)),
+                    z,
+                    4.6 if kind in ("tree", "lamp") else 1.0,
+                    int(rng.integers(99)),
+                )
+            )
     return out

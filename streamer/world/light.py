@@ -26,7 +26,7 @@ _KEYS: tuple[tuple[float, tuple[int, int, int], tuple[int, int, int], tuple[floa
 
 @dataclass(frozen=True, slots=True)
 class Light:
-    """Sky colours (3,) in grey levels, `ambient` (3,) factor; `sun_xz` where shadows point, metres per metre of height."""
+    """Sky colours (3,) in grey levels, `ambient` (3,) factor; `sun_xz` metres of shadow per metre of height."""
 
     zenith: F64
     horizon: F64

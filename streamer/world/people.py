@@ -184,7 +184,7 @@ def person_shapes(
     world = np.column_stack((x + forward * ch - left * sh, up * scale, z + forward * sh + left * ch))
     px, depths = camera.project(world)
     pts, depth = points_of(fixed(px)), depths.tolist()
-    k = camera.focal_px / depth[NECK] * scale
+    k = camera.focal_px / float(depth[NECK]) * scale
     child = 1.25 if look.height < 1.45 else 1.0
 
     def thick(radius_m: float) -> int:

@@ -14,14 +14,21 @@ from streamer.world.draw import CONVEX, SHIFT, Rgb, Shape, Tint, disc, fixed, li
 from streamer.world.layout import Prop
 from streamer.world.truth import FURNITURE, VEGETATION
 
-GREENS: tuple[Rgb, ...] = ((74, 122, 52), (96, 140, 60), (58, 104, 62), (128, 142, 58), (168, 122, 50), (86, 118, 78))
+GREENS: tuple[Rgb, ...] = (
+    (74, 122, 52),
+    (96, 140, 60),
+    (58, 104, 62),
+    (128, 142, 58),
+    (168, 122, 50),
+    (86, 118, 78),
+)
 FLOWERS: tuple[Rgb, ...] = ((214, 70, 84), (236, 190, 70), (200, 110, 190), (240, 236, 230))
 AWNINGS: tuple[Rgb, ...] = ((196, 60, 52), (52, 110, 120), (222, 170, 66), (84, 120, 76))
 
 
 @dataclass(frozen=True, slots=True)
 class Sprite:
-    """A cut-out: `pixels` uint8 (h,w,4) colour and tag, `mask` uint8 (h,w), at `x0`, `y0` of the canvas; `z` its depth."""
+    """A cut-out at `x0`, `y0` of the canvas: `pixels` uint8 (h,w,4), `mask` uint8 (h,w); `z` in metres."""
 
     z: float
     x0: int
@@ -93,9 +100,13 @@ def _tree(camera: Camera, prop: Prop, light: Tint, rng: np.random.Generator) -> 
             t = level / 60
             width = (1 - t) * prop.size * 0.24
             gain = 0.62 + 0.4 * t + rng.uniform(-0.12, 0.12)
-            blobs.append((rng.uniform(-1, 1) * width, trunk_up + t * (prop.size - trunk_up), 0.1 + width * 0.3, gain))
+            blobs.append(
+                (rng.uniform(-1, 1) * width, trunk_up + t * (prop.size - trunk_up), 0.1 + width * 0.3, gain)
+            )
     blobs.sort(key=lambda b: b[3])
-    centres = points_of(fixed(camera.project(np.array([(prop.x + bx, by, prop.z) for bx, by, _, _ in blobs]))[0]))
+    centres = points_of(
+        fixed(camera.project(np.array([(prop.x + bx, by, prop.z) for bx, by, _, _ in blobs]))[0])
+    )
     for i, (_, _, radius, gain) in enumerate(blobs):
         shapes.append(disc(centres[i], max(8, round(radius * k * (1 << SHIFT))), lit(green, light, gain)))
     return shapes
@@ -103,14 +114,20 @@ def _tree(camera: Camera, prop: Prop, light: Tint, rng: np.random.Generator) -> 
 
 def _planter(camera: Camera, prop: Prop, light: Tint, rng: np.random.Generator) -> list[Shape]:
     wood = ((132, 98, 68), (120, 122, 126), (84, 70, 60))[prop.variant % 3]
-    shapes = box_shapes(camera, (prop.x - 0.7, 0, prop.z - 0.25), (prop.x + 0.7, 0.5, prop.z + 0.25), wood, light)
-    at = np.column_stack([prop.x + rng.uniform(-0.62, 0.62, 40), rng.uniform(0.5, 1.0, 40), np.full(40, prop.z)])
+    shapes = box_shapes(
+        camera, (prop.x - 0.7, 0, prop.z - 0.25), (prop.x + 0.7, 0.5, prop.z + 0.25), wood, light
+    )
+    at = np.column_stack(
+        [prop.x + rng.uniform(-0.62, 0.62, 40), rng.uniform(0.5, 1.0, 40), np.full(40, prop.z)]
+    )
     px, depth = camera.project(at)
     pts, k = points_of(fixed(px)), camera.focal_px / float(depth[0])
     for i in range(40):
         leaf = GREENS[prop.variant % 3] if i < 30 else FLOWERS[prop.variant % 4]
         radius = rng.uniform(0.1, 0.16) if i < 30 else 0.05
-        shapes.append(disc(pts[i], max(8, round(radius * k * 16)), lit(leaf, light, 0.8 + 0.3 * rng.random())))
+        shapes.append(
+            disc(pts[i], max(8, round(radius * k * 16)), lit(leaf, light, 0.8 + 0.3 * rng.random()))
+        )
     return shapes
 
 
@@ -121,7 +138,9 @@ def _furniture(camera: Camera, prop: Prop, light: Tint, lamps_on: bool) -> list[
     def rod(a: tuple[float, float], b: tuple[float, float], radius_m: float, rgb: Rgb) -> Shape:
         px, depth = camera.project(np.array([(x + a[0], a[1], z), (x + b[0], b[1], z)]))
         start, end = points_of(fixed(px))
-        return line(start, end, lit(rgb, light), max(1, round(2 * radius_m * camera.focal_px / float(depth[0]))))
+        return line(
+            start, end, lit(rgb, light), max(1, round(2 * radius_m * camera.focal_px / float(depth[0])))
+        )
 
     if prop.kind == "lamp":
         top = prop.size
@@ -146,12 +165,20 @@ def _furniture(camera: Camera, prop: Prop, light: Tint, lamps_on: bool) -> list[
         out = box_shapes(camera, (x - 0.22, 0.05, z - 0.2), (x + 0.22, 0.85, z + 0.2), body, light)
         return out + box_shapes(camera, (x - 0.25, 0.85, z - 0.23), (x + 0.25, 0.95, z + 0.23), iron, light)
     if prop.kind == "bollards":
-        return [s for i in range(4) for s in box_shapes(camera, (x + i * 0.9, 0, z - 0.07), (x + i * 0.9 + 0.14, 0.85, z + 0.07), iron, light)]
+        return [
+            s
+            for i in range(4)
+            for s in box_shapes(
+                camera, (x + i * 0.9, 0, z - 0.07), (x + i * 0.9 + 0.14, 0.85, z + 0.07), iron, light
+            )
+        ]
     if prop.kind == "column":
         post = AWNINGS[v % 4]
         out = box_shapes(camera, (x - 0.4, 0, z - 0.35), (x + 0.4, 2.4, z + 0.35), (86, 92, 88), light)
         out += box_shapes(camera, (x - 0.33, 0.7, z - 0.37), (x + 0.33, 2.1, z - 0.36), post, light)
-        out += box_shapes(camera, (x - 0.22, 1.5, z - 0.38), (x + 0.22, 1.9, z - 0.37), (238, 232, 214), light)
+        out += box_shapes(
+            camera, (x - 0.22, 1.5, z - 0.38), (x + 0.22, 1.9, z - 0.37), (238, 232, 214), light
+        )
         return out + box_shapes(camera, (x - 0.5, 2.4, z - 0.45), (x + 0.5, 2.6, z + 0.45), iron, light)
     if prop.kind == "sign":
         face = ((36, 90, 168), (196, 44, 44), (230, 230, 226))[v % 3]
@@ -165,13 +192,32 @@ def _furniture(camera: Camera, prop: Prop, light: Tint, lamps_on: bool) -> list[
         ]
     # A café table under a parasol.
     shade = AWNINGS[v % 4]
-    out = [rod((0, 0), (0, 2.3), 0.03, (220, 216, 206)), rod((-0.4, 0.74), (0.4, 0.74), 0.03, (236, 232, 224))]
+    out = [
+        rod((0, 0), (0, 2.3), 0.03, (220, 216, 206)),
+        rod((-0.4, 0.74), (0.4, 0.74), 0.03, (236, 232, 224)),
+    ]
     for side in (-0.75, 0.75):
-        out += box_shapes(camera, (x + side - 0.2, 0.4, z - 0.2), (x + side + 0.2, 0.46, z + 0.2), (120, 84, 56), light)
-        out += box_shapes(camera, (x + side * 1.25 - 0.03, 0.4, z - 0.2), (x + side * 1.25 + 0.03, 0.9, z + 0.2), (120, 84, 56), light)
-    rim = np.array([(x + 1.3 * math.cos(a), 2.05, z + 0.7 * math.sin(a)) for a in np.linspace(0, math.tau, 9)[:-1]])
+        out += box_shapes(
+            camera, (x + side - 0.2, 0.4, z - 0.2), (x + side + 0.2, 0.46, z + 0.2), (120, 84, 56), light
+        )
+        out += box_shapes(
+            camera,
+            (x + side * 1.25 - 0.03, 0.4, z - 0.2),
+            (x + side * 1.25 + 0.03, 0.9, z + 0.2),
+            (120, 84, 56),
+            light,
+        )
+    rim = np.array(
+        [(x + 1.3 * math.cos(a), 2.05, z + 0.7 * math.sin(a)) for a in np.linspace(0, math.tau, 9)[:-1]]
+    )
     pts = fixed(camera.project(np.vstack([rim, [(x, 2.55, z)]]))[0])
     order = sorted(range(8), key=lambda i: -rim[i][2] - rim[(i + 1) % 8][2])
     return out + [
-        Shape(CONVEX, pts[[i, (i + 1) % 8, 8]], lit(shade if i % 2 else (236, 230, 218), light, 1.05 if i < 4 else 0.95), 0) for i in order
+        Shape(
+            CONVEX,
+            pts[[i, (i + 1) % 8, 8]],
+            lit(shade if i % 2 else (236, 230, 218), light, 1.05 if i < 4 else 0.95),
+            0,
+        )
+        for i in order
     ]

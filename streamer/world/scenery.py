@@ -24,9 +24,20 @@ WALLS: dict[str, tuple[Rgb, ...]] = {
     "timber": ((146, 106, 74), (96, 110, 92), (170, 66, 52), (204, 196, 178), (74, 88, 104)),
 }
 PAVING: dict[str, Rgb] = {
-    "brick": (168, 158, 146), "pastel": (186, 180, 168), "concrete": (162, 164, 166), "sandstone": (190, 178, 154), "timber": (166, 156, 140),
-}  # fmt: skip
-SHOPS: tuple[Rgb, ...] = ((176, 54, 48), (44, 96, 108), (214, 160, 60), (70, 106, 70), (90, 70, 110), (60, 62, 70))
+    "brick": (168, 158, 146),
+    "pastel": (186, 180, 168),
+    "concrete": (162, 164, 166),
+    "sandstone": (190, 178, 154),
+    "timber": (166, 156, 140),
+}
+SHOPS: tuple[Rgb, ...] = (
+    (176, 54, 48),
+    (44, 96, 108),
+    (214, 160, 60),
+    (70, 106, 70),
+    (90, 70, 110),
+    (60, 62, 70),
+)
 
 
 def _cloth(rng: np.random.Generator, size: int = 256) -> F32:
@@ -102,7 +113,9 @@ def _ground(
     below = rays[:, :, 1] < -0.004
     reach = camera.y / np.maximum(-rays[:, :, 1], 0.004)
     x, z = camera.x + rays[:, :, 0] * reach, camera.z + rays[:, :, 2] * reach
-    fade = np.clip(1.2 - reach * 2.2 / camera.focal_px * 8, 0, 1)  # fine patterns end where a pixel is as wide as they are
+    fade = np.clip(
+        1.2 - reach * 2.2 / camera.focal_px * 8, 0, 1
+    )  # fine patterns end where a pixel is as wide as they are
 
     def sample(scale: float) -> F32:
         u, v = ((x * scale) % 256).astype(np.float32), ((z * scale) % 256).astype(np.float32)
@@ -174,7 +187,10 @@ def _facades(
     fronts: list[tuple[F32, float, float, float]] = []
     sides: list[tuple[float, Rgb, float]] = []
     while x < high:
-        width, height = float(rng.uniform(6.5, 13)), float(rng.choice((6.4, 6.4, 9.6, 12.8))) + float(rng.uniform(0.8, 1.6))
+        width, height = (
+            float(rng.uniform(6.5, 13)),
+            float(rng.choice((6.4, 6.4, 9.6, 12.8))) + float(rng.uniform(0.8, 1.6)),
+        )
         if rng.random() < 0.13:  # a gap between houses
             x += float(rng.uniform(2.5, 5))
             continue
@@ -202,7 +218,9 @@ def _side(
 ) -> None:
     """The wall of a house that runs away from the street at x = `at`."""
     z = layout.facade_z
-    px, _ = layout.camera.project(np.array([(at, 0, z), (at, height, z), (at, height, z + 9), (at, 0, z + 9)]))
+    px, _ = layout.camera.project(
+        np.array([(at, 0, z), (at, height, z), (at, height, z + 9), (at, 0, z + 9)])
+    )
     tone = np.array(wall) * light.ambient * 0.66
     pts = np.rint(px).astype(np.int32)
     cv2.fillConvexPoly(colour, pts, tone.tolist())
@@ -220,7 +238,9 @@ def _hang(
     corners = (np.rint(px * 16) / 16).astype(np.float32)
     matrix = cv2.getPerspectiveTransform(source, corners)
     size = (colour.shape[1], colour.shape[0])
-    warped = cv2.warpPerspective(texture, matrix, size, flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
+    warped = cv2.warpPerspective(
+        texture, matrix, size, flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE
+    )
     mask = np.zeros(tags.shape, np.uint8)
     cv2.fillConvexPoly(mask, np.rint(np.clip(px, -30000, 30000)).astype(np.int32), 255)
     inside = mask > 0
@@ -229,7 +249,14 @@ def _hang(
 
 
 def _facade(
-    width: float, height: float, ppm: float, wall: Rgb, layout: Layout, light: Light, cloth: F32, rng: np.random.Generator
+    width: float,
+    height: float,
+    ppm: float,
+    wall: Rgb,
+    layout: Layout,
+    light: Light,
+    cloth: F32,
+    rng: np.random.Generator,
 ) -> F32:
     """A front (h,w,3) under its light: wall, windows by floors, a shop or a door at the ground, a cornice."""
     h, w = max(8, round(height * ppm)), max(8, round(width * ppm))
@@ -241,17 +268,24 @@ def _facade(
     image *= np.linspace(1.06, 0.9, h, dtype=np.float32)[:, None, None]
     glow: list[tuple[slice, slice, Rgb]] = []
 
-    def fill(x0: float, y0: float, x1: float, y1: float, rgb: Rgb, shine: bool = False) -> tuple[slice, slice]:
+    def fill(
+        x0: float, y0: float, x1: float, y1: float, rgb: Rgb, shine: bool = False
+    ) -> tuple[slice, slice]:
         """Metres from the left and from the ground."""
         rows = slice(max(0, round((height - y1) * ppm)), min(h, max(0, round((height - y0) * ppm))))
         cols = slice(max(0, round(x0 * ppm)), min(w, max(0, round(x1 * ppm))))
         image[rows, cols] = rgb
         if shine and rows.stop > rows.start:
-            image[rows, cols] *= np.linspace(1.25, 0.75, rows.stop - rows.start, dtype=np.float32)[:, None, None]
+            image[rows, cols] *= np.linspace(1.25, 0.75, rows.stop - rows.start, dtype=np.float32)[
+                :, None, None
+            ]
         return rows, cols
 
     r, g, b = wall
-    light_trim, dark_trim = (min(255, r + 42), min(255, g + 42), min(255, b + 40)), (int(r * 0.6), int(g * 0.6), int(b * 0.6))
+    light_trim, dark_trim = (
+        (min(255, r + 42), min(255, g + 42), min(255, b + 40)),
+        (int(r * 0.6), int(g * 0.6), int(b * 0.6)),
+    )
     glass: Rgb = (86, 108, 128)
     floors = round((height - 1.0) / 3.2)
     win_w, win_h = float(rng.uniform(0.9, 1.5)), float(rng.uniform(1.3, 1.9))

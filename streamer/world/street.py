@@ -7,14 +7,18 @@ far to near on the canvas (colour and tag in one call), then the mean of each bl
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
 from streamer.types import frozen_array
+from streamer.world.bicycles import bicycle_shapes
 from streamer.world.camera import F64, MARGIN, SUPERSAMPLE
-from streamer.world.draw import FIRST_OBJECT, MAX_OBJECTS, SHIFT, Shape, Tint, bounds, fixed, moved, paint
+from streamer.world.dogs import dog_shapes
+from streamer.world.draw import FIRST_OBJECT, MAX_OBJECTS, SHIFT, Shape, Tint, fixed, paint
+from streamer.world.drawn import Drawn
 from streamer.world.layout import Layout, plan
 from streamer.world.light import Light, light_at
 from streamer.world.people import person_shapes, pose
@@ -22,12 +26,21 @@ from streamer.world.props import Sprite, make_sprite
 from streamer.world.scenery import draw_background
 from streamer.world.traffic import Agent, Traffic
 from streamer.world.truth import (
-    BICYCLE, BUS, CAR, DOG, KEYPOINTS, LABELS, NO_ACTION, PERSON, SEMANTIC_OF_LABEL, Truth, WorldConfig,
+    BICYCLE,
+    BUS,
+    CAR,
+    DOG,
+    KEYPOINTS,
+    LABELS,
+    NO_ACTION,
+    PERSON,
+    SEMANTIC_OF_LABEL,
+    Truth,
+    WorldConfig,
 )  # fmt: skip
-from streamer.world.vehicles import bicycle_shapes, dog_shapes, vehicle_shapes
+from streamer.world.vehicles import vehicle_shapes
 from streamer.world.weather import Weather
 
-MIN_VISIBLE_PX = 6  # an object showing fewer pixels is not in the truth
 _ANGLES = np.linspace(0, math.tau, 11)[:-1]
 RING = np.cos(_ANGLES), np.sin(_ANGLES)
 
@@ -51,10 +64,15 @@ class World:
         made = (make_sprite(camera, p, self._tint, self.light.lamps) for p in self.layout.props)
         self._sprites: list[Sprite] = sorted((s for s in made if s is not None), key=lambda s: -s.z)
         for prop in self.layout.props:
-            wide = {"tree": 1.1, "conifer": 0.8, "cafe": 0.9, "bench": 0.8, "planter": 0.7}.get(prop.kind, 0.25)
+            wide = {"tree": 1.1, "conifer": 0.8, "cafe": 0.9, "bench": 0.8, "planter": 0.7}.get(
+                prop.kind, 0.25
+            )
             tall = prop.size if prop.kind in ("tree", "conifer", "lamp") else 1.0
-            self._cast(background, background, prop.x, prop.z, wide, 0.3, tall)
+            for rows, cols, mask, level in self._shadow_masks(prop.x, prop.z, wide, 0.3, tall):
+                ground = background[rows, cols]
+                cv2.copyTo(self._darker(ground, level), mask, ground)
         self._background = background
+        self._dark = self._darker(background, 0), self._darker(background, 1)
         self._canvas = background.copy()
 
     @property
@@ -106,46 +124,52 @@ class World:
         red, green, blue = self._tint
         return red + 0.50 * near, green + 0.40 * near, blue + 0.26 * near
 
-    def _cast(
-        self, canvas: NDArray[np.uint8], source: NDArray[np.uint8], x: float, z: float, half_x: float, half_z: float, tall: float
-    ) -> None:
-        """Darken the ground around a footprint and along the sun's way; `source` is the undarkened ground."""
+    def _darker(self, ground: NDArray[np.uint8], level: int) -> NDArray[np.uint8]:
+        """The ground in half shadow (level 0) or in full shadow (1)."""
+        keep = 1 - self.light.shadow * (0.45, 1.0)[level]
+        return np.asarray(cv2.multiply(ground, (keep, keep, keep, 1.0)), np.uint8)
+
+    def _shadow_masks(
+        self, x: float, z: float, half_x: float, half_z: float, tall: float
+    ) -> Iterator[tuple[slice, slice, NDArray[np.uint8], int]]:
+        """A footprint's shadow, drawn out along the sun's way: rows, columns, mask on the canvas, and level."""
         sx, sz = self.light.sun_xz
-        height, width = canvas.shape[:2]
+        height, width = self.layout.camera.canvas_hw
         if self.layout.camera.depth_of(x + sx * tall, 0, z + sz * tall) < 1.0:
             return
-        ground = np.zeros((2, 20, 3))  # soft and full shadow; 10 points around the foot, 10 around the shadow of the top
+        ground = np.zeros(
+            (2, 20, 3)
+        )  # soft and full shadow; 10 points around the foot, 10 around the shadow of the top
         for level, grow in enumerate((1.25, 0.9)):
             ground[level, :10, 0] = x + half_x * grow * RING[0]
             ground[level, :10, 2] = z + half_z * grow * RING[1]
         ground[:, 10:, 0] = ground[:, :10, 0] + sx * tall * 0.8
         ground[:, 10:, 2] = ground[:, :10, 2] + sz * tall * 0.8
-        outlines = fixed(self.layout.camera.project(ground.reshape(40, 3))[0]).reshape(2, 20, 2)
-        for outline, strength in zip(outlines, (0.45, 1.0), strict=True):
-            hull = cv2.convexHull(outline)
-            (x0, y0), (x1, y1) = outline.min(0).tolist(), outline.max(0).tolist()
+        edges = fixed(self.layout.camera.project(ground.reshape(40, 3))[0]).reshape(2, 20, 2)
+        for level, edge in enumerate(edges):
+            (x0, y0), (x1, y1) = edge.min(0).tolist(), edge.max(0).tolist()
             x0, y0 = max(x0 >> SHIFT, 0), max(y0 >> SHIFT, 0)
             x1, y1 = min((x1 >> SHIFT) + 2, width), min((y1 >> SHIFT) + 2, height)
             if x1 <= x0 or y1 <= y0:
                 return
             mask = np.zeros((y1 - y0, x1 - x0), np.uint8)
-            cv2.fillConvexPoly(mask, hull - np.array([x0 << SHIFT, y0 << SHIFT], np.int32), 255, cv2.LINE_8, SHIFT)
-            keep = 1 - self.light.shadow * strength
-            dark = cv2.multiply(source[y0:y1, x0:x1], (keep, keep, keep, 1.0))
-            cv2.copyTo(dark, mask, canvas[y0:y1, x0:x1])
+            hull = cv2.convexHull(edge) - np.array([x0 << SHIFT, y0 << SHIFT], np.int32)
+            cv2.fillConvexPoly(mask, hull, 255, cv2.LINE_8, SHIFT)
+            yield slice(y0, y1), slice(x0, x1), mask, level
 
     def _shadow(self, canvas: NDArray[np.uint8], agent: Agent) -> None:
         if agent.label in (CAR, BUS):
-            look = agent.look
-            self._cast(canvas, self._background, agent.x, agent.z, look.length * 0.55, look.width * 0.62, look.height)
+            half_x, half_z, tall = agent.look.length * 0.55, agent.look.width * 0.62, agent.look.height
         elif agent.label == PERSON and agent.fallen > 0.3:
-            self._cast(canvas, self._background, agent.x, agent.z, 0.8, 0.3, 0.2)
+            half_x, half_z, tall = 0.8, 0.3, 0.2
         elif agent.label == PERSON:
-            self._cast(canvas, self._background, agent.x, agent.z, 0.26, 0.17, agent.look.height)
+            half_x, half_z, tall = 0.26, 0.17, agent.look.height
         elif agent.label == DOG:
-            self._cast(canvas, self._background, agent.x, agent.z, 0.4, 0.14, 0.5)
+            half_x, half_z, tall = 0.4, 0.14, 0.5
         else:
-            self._cast(canvas, self._background, agent.x, agent.z, 0.8, 0.08, 0.8)
+            half_x, half_z, tall = 0.8, 0.08, 0.8
+        for rows, cols, mask, level in self._shadow_masks(agent.x, agent.z, half_x, half_z, tall):
+            cv2.copyTo(self._dark[level][rows, cols], mask, canvas[rows, cols])
 
     def _shapes(self, agent: Agent) -> tuple[list[Shape], F64 | None]:
         camera, light = self.layout.camera, self._light_on(agent)
@@ -154,16 +178,28 @@ class World:
             return person_shapes(camera, agent.look, joints, agent.x, agent.z, agent.heading, light)
         if agent.label == DOG:
             coat, size = agent.look
-            return _only(dog_shapes(camera, coat, size, agent.x, agent.z, agent.heading, agent.phase, agent.speed > 0.2, light))
+            return _only(
+                dog_shapes(
+                    camera, coat, size, agent.x, agent.z, agent.heading, agent.phase, agent.speed > 0.2, light
+                )
+            )
         if agent.label == BICYCLE:
-            return _only(bicycle_shapes(camera, agent.look, agent.x, agent.z, agent.direction, agent.rolled, agent.phase, light))
+            return _only(
+                bicycle_shapes(
+                    camera, agent.look, agent.x, agent.z, agent.direction, agent.rolled, agent.phase, light
+                )
+            )
         return _only(
-            vehicle_shapes(camera, agent.look, agent.x, agent.z, agent.direction, agent.rolled, light, self.light.lamps)
+            vehicle_shapes(
+                camera, agent.look, agent.x, agent.z, agent.direction, agent.rolled, light, self.light.lamps
+            )
         )
 
-    def _paint_all(self, canvas: NDArray[np.uint8], agents: list[Agent], offset: tuple[int, int]) -> list[_Drawn]:
+    def _paint_all(
+        self, canvas: NDArray[np.uint8], agents: list[Agent], offset: tuple[int, int]
+    ) -> list[Drawn]:
         """Objects and props from far to near; each object's whole area is counted as it is drawn."""
-        drawn: list[_Drawn] = []
+        drawn: list[Drawn] = []
         sprites = iter(self._sprites)
         sprite = next(sprites, None)
         for agent in agents:
@@ -171,7 +207,7 @@ class World:
                 sprite.stamp(canvas)
                 sprite = next(sprites, None)
             shapes, joints = self._shapes(agent)
-            item = _Drawn(agent, shapes, joints, FIRST_OBJECT + len(drawn), offset, self.config)
+            item = Drawn(agent, shapes, joints, FIRST_OBJECT + len(drawn), offset, self.config)
             if item.in_picture:
                 paint(canvas, shapes, item.tag)
                 item.count_whole(canvas)
@@ -184,7 +220,7 @@ class World:
     # ------------------------------------------------------------------------------------------------ the truth
 
     def _develop(
-        self, canvas: NDArray[np.uint8], drawn: list[_Drawn], offset: tuple[int, int], time_s: float
+        self, canvas: NDArray[np.uint8], drawn: list[Drawn], offset: tuple[int, int], time_s: float
     ) -> tuple[NDArray[np.uint8], Truth]:
         height, width = self.config.height, self.config.width
         ox, oy = offset
@@ -193,7 +229,7 @@ class World:
         small = cv2.resize(view, (width, height), interpolation=cv2.INTER_AREA)
         picture = self._weather.develop(cv2.cvtColor(small, cv2.COLOR_RGBA2RGB))
 
-        kept: list[_Drawn] = []
+        kept: list[Drawn] = []
         rows = np.full(256, -1, np.int16)
         classes = np.arange(256, dtype=np.uint8)
         for item in drawn:
@@ -208,12 +244,12 @@ class World:
         truth = Truth(
             frame=self._frame,
             time_s=time_s,
-            boxes_xyxy=_frozen([d.box for d in kept], np.float32, (n, 4)),
-            full_boxes_xyxy=_frozen([d.full_box for d in kept], np.float32, (n, 4)),
-            labels=_frozen([d.agent.label for d in kept], np.int64, (n,)),
-            ids=_frozen([d.agent.id for d in kept], np.int64, (n,)),
-            visibility=_frozen([d.visibility for d in kept], np.float32, (n,)),
-            actions=_frozen([d.agent.action for d in kept], np.int64, (n,)),
+            boxes_xyxy=_floats([d.box for d in kept], (n, 4)),
+            full_boxes_xyxy=_floats([d.full_box for d in kept], (n, 4)),
+            labels=_integers([d.agent.label for d in kept]),
+            ids=_integers([d.agent.id for d in kept]),
+            visibility=_floats([d.visibility for d in kept], (n,)),
+            actions=_integers([d.agent.action for d in kept]),
             keypoints=frozen_array(keypoints),
             instances=frozen_array(cv2.LUT(tags, rows)),
             semantic=frozen_array(cv2.LUT(tags, classes)),
@@ -221,82 +257,20 @@ class World:
         )
         return picture, truth
 
-    def _caption_with(self, kept: list[_Drawn]) -> str:
+    def _caption_with(self, kept: list[Drawn]) -> str:
         counts = [sum(d.agent.label == label for d in kept) for label in range(len(LABELS))]
         plural = ("people", "cars", "buses", "bicycles", "dogs")
         parts = [f"{c} {LABELS[i] if c == 1 else plural[i]}" for i, c in enumerate(counts) if c]
         return f"{self.caption}; {', '.join(parts) if parts else 'nobody in sight'}."
 
 
-class _Drawn:
-    """One object in one frame: what was drawn, and what of it is seen."""
-
-    def __init__(
-        self, agent: Agent, shapes: list[Shape], joints: F64 | None, tag: int, offset: tuple[int, int], config: WorldConfig
-    ) -> None:
-        self.agent, self.shapes, self.joints, self.tag, self.offset = agent, shapes, joints, tag, offset
-        self.height, self.width = config.height, config.width
-        self.span = bounds(shapes)
-        x0, y0, x1, y1 = self.span
-        ox, oy = offset
-        s = SUPERSAMPLE
-        self.full_box = ((x0 - ox + 0.5) / s, (y0 - oy + 0.5) / s, (x1 - ox + 0.5) / s, (y1 - oy + 0.5) / s)
-        # Picture pixels that the object can touch, clipped to the picture.
-        self.left, self.top = max(0, math.floor(self.full_box[0]) - 1), max(0, math.floor(self.full_box[1]) - 1)
-        self.right = min(config.width, math.ceil(self.full_box[2]) + 1)
-        self.bottom = min(config.height, math.ceil(self.full_box[3]) + 1)
-        self.in_picture = self.left < self.right and self.top < self.bottom
-        self.whole = 0
-        self.box = (0.0, 0.0, 0.0, 0.0)
-        self.visibility = 0.0
-
-    def count_whole(self, canvas: NDArray[np.uint8]) -> None:
-        """Count the object's pixels before anything nearer hides them, and those beyond the picture's edge."""
-        s, (ox, oy) = SUPERSAMPLE, self.offset
-        rows = slice(oy + 1 + s * self.top, oy + 1 + s * self.bottom, s)
-        cols = slice(ox + 1 + s * self.left, ox + 1 + s * self.right, s)
-        x0, y0, x1, y1 = self.full_box
-        if x0 >= 0 and y0 >= 0 and x1 <= self.width and y1 <= self.height:
-            self.whole = int(np.count_nonzero(canvas[rows, cols, 3] == self.tag))
-            return
-        # It reaches beyond the picture: draw it alone on the same pixel grid, whole.
-        left, top = math.floor(x0) - 1, math.floor(y0) - 1
-        wide, high = math.ceil(x1) + 1 - left, math.ceil(y1) + 1 - top
-        wide, high = min(wide, 4 * self.width), min(high, 4 * self.height)
-        alone = np.zeros((high * s, wide * s, 4), np.uint8)
-        paint(alone, moved(self.shapes, -(ox + s * left), -(oy + s * top)), self.tag)
-        self.whole = int(np.count_nonzero(alone[1::s, 1::s, 3]))
-
-    def see(self, tags: NDArray[np.uint8]) -> bool:
-        """Take box and visibility from the finished picture's tags; False if too little is seen."""
-        mask = cv2.compare(tags[self.top : self.bottom, self.left : self.right], float(self.tag), cv2.CMP_EQ)
-        seen = cv2.countNonZero(mask)
-        if seen < MIN_VISIBLE_PX:
-            return False
-        x, y, wide, high = cv2.boundingRect(mask)
-        x0, y0 = self.left + x, self.top + y
-        x1, y1 = x0 + wide, y0 + high
-        self.box = (float(x0), float(y0), float(x1), float(y1))
-        f = self.full_box
-        self.full_box = (min(f[0], x0), min(f[1], y0), max(f[2], x1), max(f[3], y1))
-        self.visibility = min(1.0, seen / max(self.whole, seen))
-        return True
-
-    def mark_joints(self, tags: NDArray[np.uint8], out: NDArray[np.float32]) -> None:
-        """Key points (K,3) in picture pixels; seen where the picture shows this very object."""
-        if self.joints is None:
-            return
-        ox, oy = self.offset
-        xy = (self.joints[: len(out)] - (ox, oy) + 0.5) / SUPERSAMPLE
-        out[:, :2] = np.rint(xy * 16) / 16
-        inside = (xy[:, 0] >= 0) & (xy[:, 1] >= 0) & (xy[:, 0] < self.width) & (xy[:, 1] < self.height)
-        for i in np.flatnonzero(inside).tolist():
-            out[i, 2] = 2 if tags[int(xy[i, 1]), int(xy[i, 0])] == self.tag else 1
-
-
 def _only(shapes: list[Shape]) -> tuple[list[Shape], F64 | None]:
     return shapes, None
 
 
-def _frozen(values: list[object], dtype: type, shape: tuple[int, ...]) -> NDArray[np.generic]:
-    return frozen_array(np.array(values, dtype).reshape(shape))
+def _floats(values: object, shape: tuple[int, ...]) -> NDArray[np.float32]:
+    return frozen_array(np.array(values, np.float32).reshape(shape))
+
+
+def _integers(values: list[int]) -> NDArray[np.int64]:
+    return frozen_array(np.array(values, np.int64))

@@ -12,10 +12,24 @@ from typing import Any
 
 import numpy as np
 
+from streamer.world.dogs import COATS
 from streamer.world.layout import Layout
 from streamer.world.people import draw_look
-from streamer.world.truth import BICYCLE, BUS, CAR, DOG, FALL, NO_ACTION, PERSON, RUN, STAND, WALK, WAVE, WorldConfig
-from streamer.world.vehicles import COATS, PAINTS, draw_bus, draw_car
+from streamer.world.truth import (
+    BICYCLE,
+    BUS,
+    CAR,
+    DOG,
+    FALL,
+    NO_ACTION,
+    PERSON,
+    RUN,
+    STAND,
+    WALK,
+    WAVE,
+    WorldConfig,
+)
+from streamer.world.vehicles import PAINTS, draw_bus, draw_car
 
 FALL_S, LIE_S, RISE_S = 0.7, 2.4, 1.3
 MARGIN_M = {PERSON: 1.0, CAR: 3.4, BUS: 6.4, BICYCLE: 1.6, DOG: 1.0}
@@ -23,7 +37,7 @@ MARGIN_M = {PERSON: 1.0, CAR: 3.4, BUS: 6.4, BICYCLE: 1.6, DOG: 1.0}
 
 @dataclass(slots=True)
 class Agent:
-    """One moving thing. `phase` drives gait, pedals and tail; `parked` ones never move; `owner` leads a dog or rides."""
+    """One moving thing. `phase` drives gait, pedals and tail; `parked` ones never move."""
 
     id: int
     label: int
@@ -67,7 +81,11 @@ class Traffic:
         people = int(rng.integers(5, 12)) if config.people is None else config.people
         drawn = 0 if layout.plaza else int(rng.integers(2, 5))
         vehicles = drawn + int(rng.integers(0, 4)) if config.vehicles is None else config.vehicles
-        dogs = int(rng.integers(0, 3)) if config.people is None else round(config.people * float(rng.uniform(0, 0.34)))
+        dogs = (
+            int(rng.integers(0, 3))
+            if config.people is None
+            else round(config.people * float(rng.uniform(0, 0.34)))
+        )
         self.slots = [Slot(PERSON) for _ in range(people)] + [Slot(DOG) for _ in range(dogs)]
         shares = (0.0, 0.0, 1.0) if layout.plaza else (0.56, 0.14, 0.30)
         for _ in range(vehicles):
@@ -119,6 +137,7 @@ class Traffic:
     def _park(self, count: int) -> list[Agent]:
         out: list[Agent] = []
         layout, rng = self.layout, self.rng
+        look: Any
         for _ in range(count):
             if rng.random() < 0.5 and not layout.plaza:
                 z, label, look = layout.road_m - 1.15, CAR, draw_car(rng)
@@ -129,7 +148,17 @@ class Traffic:
             x = float(rng.uniform(low * 0.8 + high * 0.2, low * 0.2 + high * 0.8))
             if all(abs(x - o.x) > 6 for o in out):
                 out.append(
-                    Agent(self._new_id(), label, x, z, int(rng.choice((-1, 1))), 0.0, look, lane_z=z, parked=True)
+                    Agent(
+                        self._new_id(),
+                        label,
+                        x,
+                        z,
+                        int(rng.choice((-1, 1))),
+                        0.0,
+                        look,
+                        lane_z=z,
+                        parked=True,
+                    )
                 )
         return out
 
@@ -141,7 +170,9 @@ class Traffic:
         if label == BICYCLE:
             if layout.plaza:
                 return float(rng.uniform(0.8, layout.road_m - 0.8))
-            return 0.75 if direction > 0 else layout.road_m * 0.5 + 0.5 if self.parked else layout.road_m - 0.75
+            return (
+                0.75 if direction > 0 else layout.road_m * 0.5 + 0.5 if self.parked else layout.road_m - 0.75
+            )
         if layout.plaza and rng.random() < 0.6:
             return float(rng.uniform(-layout.near_pavement_m + 0.4, layout.facade_z - 1.3))
         if rng.random() < 0.46:
@@ -153,10 +184,8 @@ class Traffic:
         direction = 1 if rng.random() < 0.5 else -1
         z = self._lane(label, direction)
         low, high = self.layout.span(z, MARGIN_M[label])
-        if anywhere:
-            x = float(rng.uniform(low, high))
-        else:
-            x = low if direction > 0 else high
+        edge = low if direction > 0 else high
+        x = float(rng.uniform(low, high)) if anywhere else edge
         if label in (CAR, BUS, BICYCLE):
             reach = MARGIN_M[label] + 3.0
             for other in self._drivers():
@@ -210,12 +239,18 @@ class Traffic:
             agent.lane_z = self._lane(PERSON, agent.direction)
         agent.action = (WALK, RUN, STAND, WAVE, FALL, WALK, WALK)[choice]
         low, high = ((3, 9), (2.5, 6), (2, 6), (2, 5), (0, 0), (5, 9), (3, 8))[choice]
-        lasts = float(rng.uniform(low, high)) if agent.action != FALL else FALL_S + LIE_S * float(rng.uniform(0.6, 1.8)) + RISE_S
+        lasts = (
+            float(rng.uniform(low, high))
+            if agent.action != FALL
+            else FALL_S + LIE_S * float(rng.uniform(0.6, 1.8)) + RISE_S
+        )
         if agent.action == FALL and 0 <= agent.z < layout.road_m and not layout.plaza:
             agent.action = WALK  # nobody lies down on the road
         if agent.action in (STAND, WAVE):
             # They often turn to the street, or to the camera.
-            agent.heading = float(rng.choice((agent.heading, -math.pi / 2, -math.pi / 2, math.pi / 2))) + float(rng.normal(0, 0.4))
+            agent.heading = float(
+                rng.choice((agent.heading, -math.pi / 2, -math.pi / 2, math.pi / 2))
+            ) + float(rng.normal(0, 0.4))
         agent.until = self.now + lasts
 
     def _walk(self, agent: Agent, dt: float) -> None:
@@ -242,7 +277,9 @@ class Traffic:
         agent.z += math.sin(agent.heading) * agent.speed * dt
         agent.z = min(max(agent.z, -self.layout.near_pavement_m - 0.4), self.layout.facade_z - 0.45)
         stride = 1.45 if agent.action != RUN else 2.5
-        rate = 6.5 if agent.action == WAVE else 1.5 if agent.action == STAND else math.tau * agent.speed / stride
+        rate = (
+            6.5 if agent.action == WAVE else 1.5 if agent.action == STAND else math.tau * agent.speed / stride
+        )
         agent.phase += rate * dt
 
     def _trot(self, agent: Agent, dt: float) -> None:
@@ -256,7 +293,9 @@ class Traffic:
         else:
             if self.now >= agent.until:
                 agent.until = self.now + float(self.rng.uniform(1.5, 6))
-                agent.cruise = 0.0 if agent.cruise > 0 and self.rng.random() < 0.4 else float(self.rng.uniform(0.9, 3.0))
+                agent.cruise = (
+                    0.0 if agent.cruise > 0 and self.rng.random() < 0.4 else float(self.rng.uniform(0.9, 3.0))
+                )
             want = agent.cruise
             goal = math.atan2(float(np.clip(agent.lane_z - agent.z, -0.5, 0.5)), float(agent.direction))
         agent.speed += float(np.clip(want - agent.speed, -5 * dt, 4 * dt))
@@ -279,7 +318,11 @@ class Traffic:
                     free = min(free, gap)
         for slot in self.slots:
             other_agent = slot.agent
-            if other_agent is not None and other_agent.label in (PERSON, DOG) and abs(other_agent.z - agent.z) < 1.7:
+            if (
+                other_agent is not None
+                and other_agent.label in (PERSON, DOG)
+                and abs(other_agent.z - agent.z) < 1.7
+            ):
                 gap = (other_agent.x - agent.x) * agent.direction - nose - 0.6
                 if gap > -0.5:
                     free = min(free, gap)

@@ -1,4 +1,4 @@
-"""Cars, buses, bicycles and dogs as shapes.
+"""Cars and buses as shapes.
 
 A vehicle body is a convex profile (along, up) pulled out to its width; of its faces only those turned to the camera are
 drawn, so a body needs no sorting. Vehicles run along the street: `direction` is +1 or -1 on the x axis.
@@ -12,7 +12,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from streamer.world.camera import Camera
-from streamer.world.draw import CONVEX, LOOP, SHIFT, I32, Point, Rgb, Shape, Tint, convex, disc, fixed, line, lit, points_of
+from streamer.world.draw import CONVEX, Point, Rgb, Shape, Tint, convex, line, lit
+from streamer.world.mesh import Mesh, Points, bar
 
 PAINTS: tuple[Rgb, ...] = (
     (176, 34, 38), (30, 62, 120), (226, 226, 224), (44, 46, 52), (140, 146, 152), (196, 160, 60), (40, 96, 72),
@@ -26,16 +27,6 @@ BUS_PAINTS: tuple[Rgb, ...] = (
     (220, 220, 214),
     (230, 120, 40),
 )
-COATS: tuple[Rgb, ...] = (
-    (120, 82, 50),
-    (48, 40, 36),
-    (210, 180, 130),
-    (230, 224, 214),
-    (150, 110, 80),
-    (96, 92, 90),
-)
-
-Points = list[tuple[float, float]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,25 +95,6 @@ def _profiles(look: VehicleLook) -> tuple[Points, Points | None, Points]:
     return body, cabin, glass
 
 
-class _Mesh:
-    """Collects world points for one projection, then hands out canvas polygons."""
-
-    def __init__(self, camera: Camera, x: float, z: float, direction: int) -> None:
-        self.camera, self.x, self.z, self.direction = camera, x, z, direction
-        self.rows: list[tuple[float, float, float]] = []
-
-    def add(self, points: Points, z_offset: float) -> slice:
-        start = len(self.rows)
-        self.rows += [(self.x + self.direction * px, py, self.z + z_offset) for px, py in points]
-        return slice(start, len(self.rows))
-
-    def done(self) -> tuple[I32, list[Point], float]:
-        """All points in 1/16 pixel, as an array and as pairs, and the depth of the first in metres."""
-        px, depth = self.camera.project(np.array(self.rows))
-        pts = fixed(px)
-        return pts, points_of(pts), float(depth[0])
-
-
 def _turned_to_us(quad: list[Point]) -> bool:
     (x0, y0), (x1, y1), (x2, y2), (x3, y3) = quad
     return (x2 - x0) * (y3 - y1) - (x3 - x1) * (y2 - y0) > 0
@@ -141,7 +113,7 @@ def vehicle_shapes(
     """Shapes of a car or bus whose middle stands at (x, z); `rolled_m` turns the wheels."""
     body, cabin, glass = _profiles(look)
     half, inner = look.width / 2, look.width / 2 - (0.13 if cabin else 0.0)
-    mesh = _Mesh(camera, x, z, direction)
+    mesh = Mesh(camera, x, z, direction)
     near_body, far_body = mesh.add(body, -half), mesh.add(body, half)
     near_cabin = far_cabin = slice(0, 0)
     if cabin:
@@ -190,14 +162,14 @@ def vehicle_shapes(
     ]
     shield = mesh.add([(a + 0.0, 1.2), (a - 0.1, look.height - 0.3)], -half * 0.9)
     shield_far = mesh.add([(a + 0.0, 1.2), (a - 0.1, look.height - 0.3)], half * 0.9)
-    pts, at, depth = mesh.done()
+    pts, dots, depth = mesh.done()
 
     paint = lit(look.paint, light)
     window = (206, 186, 130) if night and look.shape == "bus" else lit((58, 74, 88), light)
     shapes: list[Shape] = []
 
     def strips(near: slice, far: slice, glazed: bool) -> None:
-        n, f = at[near], at[far]
+        n, f = dots[near], dots[far]
         if direction < 0:
             n, f = n[::-1], f[::-1]
         count = len(n)
@@ -224,20 +196,20 @@ def vehicle_shapes(
     if look.shape == "bus":
         shapes.append(Shape(CONVEX, pts[stripe], lit(look.stripe, light), 0))
         post = lit(look.paint, light, 0.8)
-        shapes += [line(*at[p], post, thin) for p in pillars]
-        front_glass = [*at[shield], *reversed(at[shield_far])]
+        shapes += [bar(dots[p], post, thin) for p in pillars]
+        front_glass = [*dots[shield], *reversed(dots[shield_far])]
         if _turned_to_us(front_glass) == (direction > 0) and abs(front_glass[0][0] - front_glass[3][0]) > 24:
             shapes.append(convex(front_glass, lit((70, 88, 100), light)))
     else:
-        p0, p1, p2, p3 = at[pane]
+        p0, p1, p2, p3 = dots[pane]
         shapes.append(line(_middle(p0, p1), _middle(p2, p3), lit(look.paint, light, 0.8), thin))
-        shapes.append(line(*at[door], lit(look.paint, light, 0.66), max(1, thin // 2)))
-    shapes.append(line(*at[sill], lit(look.paint, light, 0.55), thin))
+        shapes.append(bar(dots[door], lit(look.paint, light, 0.66), max(1, thin // 2)))
+    shapes.append(bar(dots[sill], lit(look.paint, light, 0.55), thin))
     rubber, metal, dark = lit((30, 30, 32), light), lit((150, 152, 156), light), lit((70, 72, 76), light)
     for tyre, hub, spoke in wheels:
         shapes.append(Shape(CONVEX, pts[tyre], rubber, 0))
         shapes.append(Shape(CONVEX, pts[hub], metal, 0))
-        shapes.append(line(*at[spoke], dark, thin))
+        shapes.append(bar(dots[spoke], dark, thin))
     head = (255, 246, 206) if night else lit((236, 236, 226), light)
     tail = (255, 56, 44) if night else lit((170, 34, 34), light)
     shapes.append(Shape(CONVEX, pts[side_front], head, 0))
@@ -248,123 +220,9 @@ def vehicle_shapes(
     for pairs, rgb, seen in ((front, head, sees_nose), (rear, tail, sees_tail)):
         if seen:
             for outer, inside in pairs:
-                shapes.append(convex([*at[outer], *reversed(at[inside])], rgb))
+                shapes.append(convex([*dots[outer], *reversed(dots[inside])], rgb))
     return shapes
 
 
 def _middle(a: Point, b: Point) -> Point:
     return (a[0] + b[0]) // 2, (a[1] + b[1]) // 2
-
-
-def bicycle_shapes(
-    camera: Camera, paint: Rgb, x: float, z: float, direction: int, rolled_m: float, pedal: float, light: Tint
-) -> list[Shape]:
-    """Shapes of a bicycle whose bottom bracket stands over (x, z)."""
-    mesh = _Mesh(camera, x, z, direction)
-    radius = 0.34
-    circle = [(radius * math.cos(t * math.pi / 8), radius * math.sin(t * math.pi / 8)) for t in range(16)]
-    turn = rolled_m / radius
-    wheels = []
-    for at in (-0.52, 0.55):
-        rim = mesh.add([(at + px, radius + py) for px, py in circle], 0.0)
-        spokes = [
-            mesh.add(
-                [
-                    (at + s * radius * math.cos(turn + t), radius - s * radius * math.sin(turn + t))
-                    for s in (1, -1)
-                ],
-                0.0,
-            )
-            for t in (0.0, math.pi / 2)
-        ]
-        wheels.append((rim, spokes))
-    seat, bracket, steer, rear, front, bar = (
-        (-0.2, 0.86),
-        (0.02, 0.32),
-        (0.42, 0.84),
-        (-0.52, radius),
-        (0.55, radius),
-        (0.36, 1.02),
-    )
-    tubes = [
-        mesh.add(list(pair), 0.0)
-        for pair in (
-            (rear, bracket),
-            (rear, seat),
-            (seat, bracket),
-            (bracket, steer),
-            (seat, steer),
-            (front, steer),
-            (steer, bar),
-        )
-    ]
-    saddle = mesh.add([(-0.34, 0.93), (-0.1, 0.93)], 0.0)
-    grips = mesh.add([bar, (0.36, 1.02)], -0.22)
-    grips_far = mesh.add([(0.36, 1.02)], 0.22)
-    cranks = mesh.add(
-        [(0.02 + s * 0.17 * math.cos(pedal), 0.32 + s * 0.17 * math.sin(pedal)) for s in (1, -1)], -0.06
-    )
-    pts, at_px, depth = mesh.done()
-    k = camera.focal_px / depth
-    thin, thick = max(1, round(0.03 * k)), max(1, round(0.048 * k))
-    dark, frame, metal = lit((28, 28, 30), light), lit(paint, light), lit((150, 150, 154), light)
-    shapes: list[Shape] = []
-    for rim, spokes in wheels:
-        shapes += [line(*at_px[s], metal, 1) for s in spokes]
-        shapes.append(Shape(LOOP, pts[rim], dark, thick))
-    shapes += [line(*at_px[t], frame, thick) for t in tubes]
-    shapes.append(line(*at_px[saddle], dark, max(1, round(0.09 * k))))
-    shapes.append(line(at_px[grips][1], at_px[grips_far][0], dark, thin))
-    shapes.append(line(*at_px[cranks], dark, thin))
-    return shapes
-
-
-def dog_shapes(
-    camera: Camera,
-    coat: Rgb,
-    size: float,
-    x: float,
-    z: float,
-    heading: float,
-    phase: float,
-    moving: bool,
-    light: Tint,
-) -> list[Shape]:
-    """Shapes of a dog of `size` (1 = shoulder at 0.5 m) at (x, z), trotting with `phase` or standing with a wagging tail."""
-    ch, sh = math.cos(heading) * size, math.sin(heading) * size
-    swing = 0.42 if moving else 0.04
-    local: list[tuple[float, float, float]] = []
-    for at, left, p in ((0.26, 1, 0.0), (0.26, -1, math.pi), (-0.28, 1, math.pi), (-0.28, -1, 0.0)):
-        theta = swing * math.sin(phase + p)
-        lift = 0.06 * max(0.0, math.cos(phase + p)) if moving else 0.0
-        local += [(at, 0.42, 0.07 * left), (at + 0.22 * math.sin(theta), 0.2, 0.07 * left)]
-        local.append((at + 0.42 * math.sin(theta), 0.03 + lift, 0.07 * left))
-    bob = 0.02 * math.sin(2 * phase) if moving else 0.0
-    wag = 0.16 * math.sin(phase * (1.0 if moving else 2.2))
-    local += [(-0.3, 0.46 + bob, 0.0), (0.3, 0.48 + bob, 0.0)]  # 12 rump, 13 chest
-    local += [(0.46, 0.68 + bob, 0.0), (0.64, 0.62 + bob, 0.0)]  # 14 head, 15 muzzle
-    local += [(-0.36, 0.52 + bob, 0.0), (-0.58, 0.72 + bob, wag)]  # 16, 17 tail
-    local += [(0.40, 0.79 + bob, 0.06), (0.36, 0.64 + bob, 0.09)]  # 18, 19 ear
-    pts_m = np.array(local)
-    f, u, s = pts_m[:, 0], pts_m[:, 1], pts_m[:, 2]
-    px, depth = camera.project(np.column_stack((x + f * ch - s * sh, u * size, z + f * sh + s * ch)))
-    pts = points_of(fixed(px))
-    k = camera.focal_px / float(depth[12]) * size
-    near_left = depth[0] < depth[3]
-    main, dark = lit(coat, light), lit(coat, light, 0.7)
-
-    def bar(a: int, b: int, radius_m: float, rgb: Rgb) -> Shape:
-        return line(pts[a], pts[b], rgb, max(1, round(2 * radius_m * k)))
-
-    def leg(base: int, rgb: Rgb) -> list[Shape]:
-        return [bar(base, base + 1, 0.055, rgb), bar(base + 1, base + 2, 0.04, rgb)]
-
-    near, far = ((0, 6), (3, 9)) if near_left else ((3, 9), (0, 6))
-    shapes = [s for base in far for s in leg(base, dark)]
-    shapes += [bar(16, 17, 0.03, dark), bar(12, 13, 0.135, main)]
-    shapes += [s for base in near for s in leg(base, main)]
-    shapes += [bar(13, 14, 0.085, main), bar(14, 15, 0.055, main)]
-    shapes.append(disc(pts[14], max(8, round(0.1 * k * (1 << SHIFT))), main))
-    shapes.append(bar(18, 19, 0.04, dark))
-    shapes.append(disc(pts[15], max(6, round(0.03 * k * (1 << SHIFT))), (24, 20, 20)))
-    return shapes

@@ -27,7 +27,9 @@ class Weather:
         if sigma is None:
             sigma = float(self._rng.uniform(1.0, 3.5)) * (1.7 if light.night else 1.0)
         self._plus, self._minus = self._noise(sigma)
-        self._rain = [self._streaks(config, layout) for _ in range(RAIN_TILES)] if config.weather == "rain" else []
+        self._rain = (
+            [self._streaks(config, layout) for _ in range(RAIN_TILES)] if config.weather == "rain" else []
+        )
         self._glow = self._halo(config, layout) if light.lamps else None
 
     def develop(self, picture: NDArray[np.uint8]) -> NDArray[np.uint8]:
@@ -59,7 +61,15 @@ class Weather:
             x, y, length = (float(v) for v in self._rng.uniform((-8, -8, 0.03 * h), (w + 8, h, 0.11 * h)))
             grey = int(self._rng.integers(14, 46))
             end = (round((x + slant * length) * 16), round((y + length) * 16))
-            cv2.line(sheet, (round(x * 16), round(y * 16)), end, (grey, grey, grey), max(1, h // 360), cv2.LINE_AA, 4)
+            cv2.line(
+                sheet,
+                (round(x * 16), round(y * 16)),
+                end,
+                (grey, grey, grey),
+                max(1, h // 360),
+                cv2.LINE_AA,
+                4,
+            )
         return sheet
 
     def _halo(self, config: WorldConfig, layout: Layout) -> NDArray[np.uint8]:
@@ -72,7 +82,11 @@ class Weather:
             px, depth = layout.camera.project(np.array([(prop.x, prop.size, prop.z)]))
             u, v = ((px[0] - MARGIN + 0.5) / SUPERSAMPLE).tolist()
             radius = 1.1 * layout.camera.focal_px / SUPERSAMPLE / float(depth[0])
-            if -3 * radius < u < w + 3 * radius and -3 * radius < v < h + 3 * radius and math.isfinite(radius):
+            if (
+                -3 * radius < u < w + 3 * radius
+                and -3 * radius < v < h + 3 * radius
+                and math.isfinite(radius)
+            ):
                 total += np.exp(-np.sqrt((xs - u) ** 2 + (ys - v) ** 2) / (0.62 * radius))
         halo = np.minimum(total, 1)[..., None] * np.array((150, 118, 66), np.float32)
         return np.asarray(np.rint(halo), np.uint8)
