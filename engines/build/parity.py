@@ -1,0 +1,202 @@
+"""Does a compiled engine answer as its reference does? Numbers, limits, and a refusal that names both.
+
+Two kinds of difference are told apart. *Rounding* moves every value a little; how much depends on the precision. A
+*swap* puts another row in a row's place: object rows come from a top-k, and of two candidates with nearly equal scores
+the smallest rounding decides which one is in the list. So object rows are first matched to the reference's by what they
+say (score and box), which also undoes a mere change of order; rows without a partner are swaps. Few may be, and none
+that the reference takes for an object. Since rows attend to each other, a swap moves all rows of its picture a little:
+pictures with a swap are held to the coarser limits of bfloat16, those without to the precision's own. In float32 most
+pictures have none, so the fine limits always bite. Rows of empty track slots mean nothing and are not compared.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.optimize import linear_sum_assignment
+
+from streamer.errors import ParityError
+from streamer.ports import Tensors
+from streamer.types import F32, I64
+
+SWAPPED_AT = 0.1  # two rows further apart than this, in score or box, are no pair
+
+
+@dataclass(frozen=True, slots=True)
+class Rounding:
+    """How far paired rows of some pictures are apart; as limits, how far they may be."""
+
+    scores: float  # 99th percentile over rows of the largest difference of a class score, 0..1
+    boxes: float  # 99th percentile over rows of the largest difference of a coordinate, in picture sizes
+    queries: float  # rms of the difference of the next frame's queries, relative to the reference's rms
+    mask_kernels: float  # likewise
+    mask_features: float  # likewise
+    mask_flips: float  # share of mask cells, inside boxes, on the other side of zero
+
+    def over(self, limits: Rounding) -> list[str]:
+        """The measures over their limit, in words; a NaN is over every limit."""
+        allowed = asdict(limits)
+        return [f"{n} {v:.2g} over {allowed[n]:.2g}" for n, v in asdict(self).items() if not v <= allowed[n]]
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """What a precision may cost: on pictures without a swap, on those with one, and how many swaps."""
+
+    clean: Rounding
+    touched: Rounding
+    touched_share: float  # pictures with a swap, as a share of a batch of 8 or more
+    swapped: float  # object rows without a partner, as a share of a batch's
+    sure: float  # a reference row that scores above this must have a partner
+
+
+_FINE = Rounding(1e-3, 1e-3, 1e-3, 1e-3, 1e-4, 1e-3)
+_COARSE = Rounding(0.05, 0.03, 0.1, 0.1, 0.03, 0.03)
+LIMITS: Mapping[str, Limits] = {
+    "f32": Limits(_FINE, _COARSE, touched_share=0.5, swapped=0.05, sure=0.25),
+    "bf16": Limits(_COARSE, _COARSE, touched_share=1.0, swapped=0.15, sure=0.4),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Comparison:
+    """One batch's differences. `clean` and `touched` are None where a batch has no such picture.
+
+    `touched_share` of pictures with a swap, `swapped` of object rows without a partner, both in 0..1; `sure` is the
+    score of the strongest reference row without a partner.
+    """
+
+    batch: int
+    kind: str
+    clean: Rounding | None
+    touched: Rounding | None
+    touched_share: float
+    swapped: float
+    sure: float
+
+    def over(self, limits: Limits) -> list[str]:
+        """What is over its limit, in words."""
+        found = self.clean.over(limits.clean) if self.clean else []
+        found += (
+            [f"{what} (beside a swap)" for what in self.touched.over(limits.touched)] if self.touched else []
+        )
+        if self.batch >= 8 and self.touched_share > limits.touched_share:
+            found.append(f"pictures with swaps {self.touched_share:.2g} over {limits.touched_share:.2g}")
+        if self.swapped > limits.swapped:
+            found.append(f"swapped rows {self.swapped:.2g} over {limits.swapped:.2g}")
+        if self.sure > limits.sure:
+            found.append(f"an object of score {self.sure:.2g} not found")
+        return found
+
+
+@dataclass(frozen=True, slots=True)
+class _Pairs:
+    """Rows that are compared: picture, the reference's row, the answer's row; i64 (n,) each."""
+
+    picture: I64
+    row: I64
+    other: I64
+
+    def of(self, pictures: NDArray[np.bool_]) -> _Pairs:
+        """Those of the pictures marked True in bool (B,)."""
+        mine = pictures[self.picture]
+        return _Pairs(self.picture[mine], self.row[mine], self.other[mine])
+
+
+def compare(reference: Tensors, answer: Tensors, track_valid: F32, kind: str) -> Comparison:
+    """The differences of one batch. Tensors as the street model gives them; `track_valid` (B, K) as it was given."""
+    batch, slots = track_valid.shape
+    scores, other_scores = _sigmoid(reference["pred_logits"]), _sigmoid(answer["pred_logits"])
+    found: list[tuple[int, int, int]] = []
+    alone: list[float] = []  # scores of reference rows without a partner
+    touched = np.zeros(batch, bool)
+    for b in range(batch):
+        found += [(b, i, i) for i in np.flatnonzero(track_valid[b] > 0.5).tolist()]
+        apart = np.maximum(
+            np.abs(scores[b, slots:, None] - other_scores[b, None, slots:]).max(axis=-1),
+            np.abs(reference["pred_boxes"][b, slots:, None] - answer["pred_boxes"][b, None, slots:]).max(
+                axis=-1
+            ),
+        )  # (Q, Q)
+        apart = np.nan_to_num(apart, nan=1e3)
+        for i, j in zip(*(side.tolist() for side in linear_sum_assignment(apart)), strict=True):
+            if apart[i, j] < SWAPPED_AT:
+                found.append((b, slots + i, slots + j))
+            else:
+                alone.append(float(scores[b, slots + i].max()))
+                touched[b] = True
+    pairs = _Pairs(*np.array(found, np.int64).reshape(-1, 3).T)
+    objects = batch * (scores.shape[1] - slots)
+    return Comparison(
+        batch,
+        kind,
+        clean=None if touched.all() else _rounding(reference, answer, pairs.of(~touched), ~touched),
+        touched=_rounding(reference, answer, pairs.of(touched), touched) if touched.any() else None,
+        touched_share=float(touched.mean()),
+        swapped=len(alone) / objects if objects else 0.0,
+        sure=max(alone, default=0.0),
+    )
+
+
+def gate(comparisons: Iterable[Comparison], precision: str, where: str) -> dict[str, object]:
+    """The report of all batches. Raises ParityError with the numbers if anything is over its limit."""
+    limits = LIMITS[precision]
+    done = list(comparisons)
+    for one in done:
+        if over := one.over(limits):
+            raise ParityError(
+                f"the compiled engine does not answer as its reference at batch {one.batch} on {one.kind}: "
+                f"{', '.join(over)}",
+                where=where,
+                mend="it is not used; try another precision or backend",
+            )
+    return {"precision": precision, "limits": asdict(limits), "batches": [asdict(one) for one in done]}
+
+
+def _rounding(reference: Tensors, answer: Tensors, pairs: _Pairs, pictures: NDArray[np.bool_]) -> Rounding:
+    mine, its = (pairs.picture, pairs.row), (pairs.picture, pairs.other)
+    scores = np.abs(_sigmoid(reference["pred_logits"][mine]) - _sigmoid(answer["pred_logits"][its]))
+    boxes = np.abs(reference["pred_boxes"][mine] - answer["pred_boxes"][its])
+    return Rounding(
+        scores=_high(scores.max(axis=-1)),
+        boxes=_high(boxes.max(axis=-1)),
+        queries=_relative(reference["next_hs"][mine], answer["next_hs"][its]),
+        mask_kernels=_relative(reference["mask_embed"][mine], answer["mask_embed"][its]),
+        mask_features=_relative(reference["mask_features"][pictures], answer["mask_features"][pictures]),
+        mask_flips=_flips(reference, answer, pairs),
+    )
+
+
+def _flips(reference: Tensors, answer: Tensors, pairs: _Pairs) -> float:
+    """Share of mask cells inside the reference's boxes whose sign differs, over all pairs."""
+    h, w = reference["mask_features"].shape[2:]
+    flipped = cells = 0
+    for b, i, j in zip(pairs.picture, pairs.row, pairs.other, strict=True):
+        cx, cy, bw, bh = np.nan_to_num(reference["pred_boxes"][b, i])
+        x0, x1 = np.clip([np.floor((cx - bw / 2) * w), np.ceil((cx + bw / 2) * w)], 0, w).astype(int)
+        y0, y1 = np.clip([np.floor((cy - bh / 2) * h), np.ceil((cy + bh / 2) * h)], 0, h).astype(int)
+        inside = (slice(None), slice(y0, y1), slice(x0, x1))
+        ref = np.tensordot(reference["mask_embed"][b, i], reference["mask_features"][b][inside], 1) > 0
+        got = np.tensordot(answer["mask_embed"][b, j], answer["mask_features"][b][inside], 1) > 0
+        flipped += int((ref != got).sum())
+        cells += ref.size
+    return flipped / cells if cells else 0.0
+
+
+def _relative(reference: F32, answer: F32) -> float:
+    """Root mean square of the difference as a share of the reference's."""
+    if not reference.size:
+        return 0.0
+    scale = float(np.sqrt(np.mean(np.square(reference, dtype=np.float64))))
+    return float(np.sqrt(np.mean(np.square(reference - answer, dtype=np.float64)))) / max(scale, 1e-12)
+
+
+def _high(values: F32) -> float:
+    return float(np.quantile(values, 0.99)) if values.size else 0.0
+
+
+def _sigmoid(x: F32) -> F32:
+    return (1 / (1 + np.exp(-np.clip(x, -30, 30)))).astype(np.float32, copy=False)

@@ -1,0 +1,194 @@
+"""What is to be built, and the digest that names it: everything that decides what the engine answers, without torch.
+
+The digest covers the weights, the sources of the model's family and of the build itself, precision, batch sizes,
+threads, the versions of the exporter and the backend, and the processor. So a second start finds the first one's
+work, and any change that could matter builds anew.
+"""
+
+from __future__ import annotations
+
+import ast
+import hashlib
+import json
+import platform
+import struct
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from functools import cache
+from importlib import metadata
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+from engines.backends import registry
+from engines.backends.registry import Lanes
+from streamer.errors import EngineError
+
+LAYOUT = 1  # of a built folder; a change makes every older folder invisible
+_BUILD_SOURCES = (
+    "engines.build.export",
+    "engines.build.parity",
+    "engines.build.inputs",
+    "engines.build.worker",
+)
+_EXPORTERS = ("torch", "onnx")
+
+
+@dataclass(frozen=True, slots=True)
+class Family:
+    """A kind of model: one module under engines/models with INPUT_NAMES, OUTPUT_NAMES, `example_inputs` and a loader.
+
+    `format` is the mark in its weight files; `loader` is `module:function`, path to torch module with a `config`;
+    `task` names the pre- and postprocess that serve it.
+    """
+
+    name: str
+    format: str
+    loader: str
+    task: str
+
+    @property
+    def module(self) -> str:
+        return self.loader.partition(":")[0]
+
+
+@dataclass(frozen=True, slots=True)
+class Recipe:
+    """One engine to be had: these weights, of this family, on this backend, in this precision, for these lanes."""
+
+    name: str
+    weights: Path
+    family: Family
+    backend: str
+    precision: str  # resolved: never "auto"
+    max_batch_size: int
+    lanes: Lanes
+
+    @property
+    def card(self) -> Path:
+        """The JSON file beside the weights that says what they are; may be absent."""
+        return self.weights.with_suffix(".json")
+
+    def key(self) -> dict[str, Any]:
+        """Everything the digest covers, readable."""
+        sources = (*sources_of(self.family.module), *_build_sources(self.backend))
+        return {
+            "layout": LAYOUT,
+            "name": self.name,
+            "weights": sha256(self.weights),
+            "card": sha256(self.card) if self.card.exists() else None,
+            "sources": {name: sha256(path)[:16] for name, path in sources},
+            "family": asdict(self.family),
+            "backend": self.backend,
+            "precision": self.precision,
+            "max_batch_size": self.max_batch_size,
+            "lanes": asdict(self.lanes),
+            "versions": {d: version(d) for d in (*_EXPORTERS, *registry.distributions(self.backend))},
+            "cpu": cpu(),
+        }
+
+    def digest(self) -> str:
+        """64 hex digits."""
+        return hashlib.sha256(json.dumps(self.key(), sort_keys=True).encode()).hexdigest()
+
+    def to_json(self) -> str:
+        return json.dumps({**asdict(self), "weights": str(self.weights)})
+
+    @classmethod
+    def from_json(cls, text: str) -> Recipe:
+        fields = json.loads(text)
+        fields["weights"] = Path(fields["weights"])
+        fields["family"] = Family(**fields["family"])
+        fields["lanes"] = Lanes(**fields["lanes"])
+        return cls(**fields)
+
+
+def header(weights: Path) -> Mapping[str, str]:
+    """The metadata of a safetensors file, read without its tensors.
+
+    Raises EngineError, one line, if the file is missing or is no safetensors file. Source: the format's description,
+    https://huggingface.co/docs/safetensors: u64 little-endian length, then that much JSON.
+    """
+    mend = "give a .safetensors file made by `sightline train`"
+    try:
+        with weights.open("rb") as file:
+            (length,) = struct.unpack("<Q", file.read(8))
+            if length > 100_000_000:
+                raise ValueError("header too long")
+            found = json.loads(file.read(length)).get("__metadata__", {})
+    except FileNotFoundError:
+        raise EngineError("the weights file does not exist", where=str(weights), mend=mend) from None
+    except OSError as error:
+        raise EngineError(
+            f"the weights file cannot be read: {error.strerror}", where=str(weights), mend=mend
+        ) from None
+    except (struct.error, ValueError, AttributeError):
+        raise EngineError("this is no safetensors file", where=str(weights), mend=mend) from None
+    return {str(k): str(v) for k, v in found.items()}
+
+
+def sources_of(module: str) -> tuple[tuple[str, Path], ...]:
+    """A module's file and those of all modules of its package that it imports, by name; nothing is executed."""
+    package = module.rpartition(".")[0]
+    seen: dict[str, Path] = {}
+    waiting = [module]
+    while waiting:
+        name = waiting.pop()
+        if name in seen or (path := _source(name)) is None:
+            continue
+        seen[name] = path
+        for node in ast.walk(ast.parse(path.read_bytes())):
+            if isinstance(node, ast.ImportFrom) and node.module:
+                names = [node.module, *(f"{node.module}.{a.name}" for a in node.names)]
+            elif isinstance(node, ast.Import):
+                names = [a.name for a in node.names]
+            else:
+                continue
+            waiting += [n for n in names if package and n.startswith(package + ".")]
+    return tuple(sorted(seen.items()))
+
+
+def _source(module: str) -> Path | None:
+    try:
+        spec = find_spec(module)
+    except ModuleNotFoundError:  # a class or function, not a module
+        return None
+    return Path(spec.origin) if spec and spec.origin and spec.origin.endswith(".py") else None
+
+
+def _build_sources(backend: str) -> list[tuple[str, Path]]:
+    names = (*_BUILD_SOURCES, f"engines.backends.{backend}")
+    return [(name, path) for name in names if (path := _source(name))]
+
+
+def sha256(path: Path) -> str:
+    """Of a file's bytes. Raises EngineError, one line, if it cannot be read."""
+    try:
+        with path.open("rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+    except OSError as error:
+        raise EngineError(f"cannot be read: {error.strerror}", where=str(path)) from None
+
+
+@cache
+def version(distribution: str) -> str:
+    """The installed version, `absent` where there is none; the package is not imported."""
+    try:
+        return metadata.version(distribution)
+    except metadata.PackageNotFoundError:
+        return "absent"
+
+
+@cache
+def cpu() -> str:
+    """The processor's model and a digest of its instruction sets."""
+    fields: dict[str, str] = {}
+    try:
+        for line in Path("/proc/cpuinfo").read_text().splitlines():
+            key, _, value = line.partition(":")
+            fields.setdefault(key.strip(), value.strip())
+    except OSError:
+        return f"{platform.processor()} {platform.machine()}"
+    flags = fields.get("flags") or fields.get("Features", "")
+    model = fields.get("model name", platform.machine())
+    return f"{model} {hashlib.sha256(flags.encode()).hexdigest()[:16]}"

@@ -1,0 +1,162 @@
+"""Names → weights, cards, engines and tasks. The way in for everyone who wants a model and not its making."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from engines.backends import registry
+from engines.backends.registry import Lanes
+from engines.build import Family, Recipe, ensure_built
+from engines.build.recipe import header
+from engines.tasks.track import TrackTask
+from streamer.errors import EngineError
+from streamer.ports import Engine, EngineSpec, Task
+
+WEIGHTS = Path(__file__).parent / "weights"
+
+FAMILIES: tuple[Family, ...] = (
+    Family(
+        name="street", format="sightline.street/1", loader="engines.models.street:load_street", task="track"
+    ),
+)
+
+_TASKS: Mapping[str, Callable[[EngineSpec], Task[Any]]] = {"track": TrackTask.from_spec}
+
+
+@dataclass(frozen=True, slots=True)
+class ModelCard:
+    """A shipped model: its name, file and family, and what its card says (data, recipe, seed, measured numbers)."""
+
+    name: str
+    weights: Path
+    family: str
+    task: str
+    size_bytes: int
+    config: Mapping[str, Any]
+    card: Mapping[str, Any]
+
+
+def list_models() -> list[ModelCard]:
+    """The models shipped with this version, by name."""
+    cards = []
+    for weights in sorted(WEIGHTS.glob("*.safetensors")):
+        family = _family(weights)
+        card = weights.with_suffix(".json")
+        cards.append(
+            ModelCard(
+                name=weights.stem,
+                weights=weights,
+                family=family.name,
+                task=family.task,
+                size_bytes=weights.stat().st_size,
+                config=json.loads(header(weights).get("config", "{}")),
+                card=json.loads(card.read_text()) if card.exists() else {},
+            )
+        )
+    return cards
+
+
+def open_engine(
+    model: str,
+    *,
+    backend: str = "openvino",
+    precision: str = "auto",
+    max_batch_size: int = 8,
+    threads: int | None = None,
+    streams: int = 1,
+    cache_dir: Path | None = None,
+    on_progress: Callable[[str], None] | None = None,
+) -> Engine:
+    """A model by name (see `list_models`) or by the path of its .safetensors file, ready to infer.
+
+    Built and compared with its reference if the cache does not have it; `on_progress` is told which, a line a step.
+    `streams` is how many calls of `infer` run side by side, on `threads` threads in all (None: every usable CPU).
+    `cache_dir` None is `engines` in the data folder. Raises EngineError or ParityError, one line.
+    """
+    artefact = ensure_built(
+        recipe_for(
+            model,
+            backend=backend,
+            precision=precision,
+            max_batch_size=max_batch_size,
+            threads=threads,
+            streams=streams,
+        ),
+        cache_dir or _default_cache(),
+        on_progress,
+    )
+    return registry.backend(backend).load(artefact)
+
+
+def recipe_for(
+    model: str,
+    *,
+    backend: str = "openvino",
+    precision: str = "auto",
+    max_batch_size: int = 8,
+    threads: int | None = None,
+    streams: int = 1,
+) -> Recipe:
+    """What `open_engine` would build; arguments as there."""
+    if max_batch_size < 1:
+        raise EngineError(f"max_batch_size {max_batch_size} holds no picture", mend="give 1 or more")
+    weights = find_weights(model)
+    return Recipe(
+        name=weights.stem,
+        weights=weights,
+        family=_family(weights),
+        backend=backend,
+        precision=registry.resolve_precision(backend, precision),
+        max_batch_size=max_batch_size,
+        lanes=Lanes.of(threads, streams),
+    )
+
+
+def find_weights(model: str) -> Path:
+    """The weights file of a name or path; an unknown name raises EngineError that lists the known ones."""
+    if model.endswith(".safetensors") or "/" in model:
+        path = Path(model).expanduser()
+        if not path.is_file():
+            raise EngineError("the weights file does not exist", where=str(path))
+        return path.resolve()
+    path = WEIGHTS / f"{model}.safetensors"
+    if not path.is_file():
+        known = ", ".join(p.stem for p in sorted(WEIGHTS.glob("*.safetensors"))) or "none is shipped"
+        raise EngineError(
+            f"model {model!r} is unknown", mend=f"known: {known}; or give the path of a .safetensors file"
+        )
+    return path
+
+
+def task_for(spec: EngineSpec) -> Task[Any]:
+    """The pre- and postprocess that go with an engine. Raises EngineError if its card names no known task."""
+    name = spec.meta.get("task")
+    try:
+        make = _TASKS[str(name)]
+    except KeyError:
+        raise EngineError(
+            f"task {name!r} is unknown", where=spec.name, mend=f"known: {', '.join(_TASKS)}"
+        ) from None
+    return make(spec)
+
+
+def _family(weights: Path) -> Family:
+    mark = header(weights).get("format", "none")
+    for family in FAMILIES:
+        if family.format == mark:
+            return family
+    raise EngineError(
+        f"the weights are of format {mark!r}, which no model family here reads",
+        where=str(weights),
+        mend=f"known: {', '.join(f.format for f in FAMILIES)}",
+    )
+
+
+def _default_cache() -> Path:
+    from streamer.config import default_data_dir
+
+    return default_data_dir() / "engines"
