@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -18,13 +17,11 @@ def register(app: typer.Typer) -> None:
 
 
 def street(
-    model: Annotated[str, typer.Option(help="A name of `sightline models ls`.")] = "street-nano",
+    model: Annotated[
+        str, typer.Option(help="A name of `sightline models ls`, or a .safetensors file.")
+    ] = "street-nano",
     backend: Annotated[str, typer.Option(help="openvino, onnx or torch.")] = "openvino",
     precision: Annotated[str, typer.Option(help="auto, bf16 or f32.")] = "auto",
-    weights: Annotated[
-        Path | None,
-        typer.Option(help="A file of `sightline train street` instead, run by torch.", show_default=False),
-    ] = None,
     sequences: Annotated[
         int, typer.Option(min=1, max=64, help="Streets, each of its own held-out seed.")
     ] = 6,
@@ -44,10 +41,7 @@ def street(
         def watch(done: int) -> None:
             progress.update(bar, completed=done, description=f"{sequences} held-out streets")
 
-        if weights is not None:
-            scores, how = _of_weights(weights, sequences, frames, watch)
-        else:
-            scores, how = _of_engine(model, backend, precision, sequences, frames, watch)
+        scores, how = _measure(model, backend, precision, sequences, frames, watch)
     if as_json:
         import orjson
 
@@ -56,7 +50,7 @@ def street(
     _show(scores, how)
 
 
-def _of_engine(
+def _measure(
     model: str, backend: str, precision: str, sequences: int, frames: int, watch: Any
 ) -> tuple[StreetScores, dict[str, str]]:
     from engines.evaluation.street import evaluate_street
@@ -69,7 +63,6 @@ def _of_engine(
         backend=backend,
         precision=precision,
         max_batch_size=max(8, sequences),
-        threads=None,
         cache_dir=Config().engine_cache,
         on_progress=lambda line: typer.echo(line, err=True),
     )
@@ -95,27 +88,6 @@ def _of_engine(
         "precision": spec.precision,
         "digest": spec.digest,
     }
-
-
-def _of_weights(
-    weights: Path, sequences: int, frames: int, watch: Any
-) -> tuple[StreetScores, dict[str, str]]:
-    from engines.evaluation.street import evaluate_street
-    from engines.evaluation.torch_engine import torch_infer
-    from engines.models.street import load_street
-
-    model = load_street(weights)
-    config = model.config
-    scores = evaluate_street(
-        torch_infer(model),
-        input_hw=(config.height, config.width),
-        slots=config.track_slots,
-        dim=config.hidden_dim,
-        sequences=sequences,
-        frames=frames,
-        watch=watch,
-    )
-    return scores, {"model": str(weights), "backend": "torch", "precision": "f32"}
 
 
 def _show(scores: StreetScores, how: dict[str, str]) -> None:

