@@ -69,7 +69,9 @@ class MemoryStore:
         chosen = fits[:limit] if after else fits[-limit:]
         newest = chosen[-1] + 1 if chosen else (low if after else high)
         older = bool(chosen) and chosen[0] > 0
-        return Page([self.events[i] for i in reversed(chosen)], str(newest), str(chosen[0]) if older else None)
+        return Page(
+            [self.events[i] for i in reversed(chosen)], str(newest), str(chosen[0]) if older else None
+        )
 
     async def follow_events(
         self, stream: str | None, kind: str | None, *, after: str | None

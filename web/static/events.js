@@ -74,7 +74,10 @@ export class EventTable {
     ];
     for (const text of cells) row.insertCell().textContent = text;
     row.cells[0].title = at.toLocaleString();
-    row.cells[4].className = "sl-num";
+    if (event.track_id === null || event.track_id === undefined) {
+      row.deleteCell(4); // a stream's event has words instead of a latency
+      row.cells[3].colSpan = 2;
+    } else row.cells[4].className = "sl-num";
     row.onclick = () => this.onPick(event.stream);
     while (this.rows.rows.length > MAX_ROWS) {
       this.#seen.delete(this.rows.lastElementChild.dataset.id);

@@ -1,8 +1,8 @@
-// The health strip of one stream: what the worker says of it and what this browser sees of it, side by side.
+// The health of one stream, what the worker says of it beside what this browser sees; and of all of them, a line each.
 
 const dash = (value, text) => (value === null || value === undefined || Number.isNaN(value) ? "—" : text(value));
 const ms = (value) => dash(value, (v) => `${Math.round(v)} ms`);
-const fps = (value) => dash(value, (v) => v.toFixed(1));
+const fps = (value) => dash(value, (v) => `${v.toFixed(1)} fps`);
 
 function age(seconds) {
   return dash(seconds, (s) => (s < 1.5 ? "now" : s < 90 ? `${Math.round(s)} s ago` : `${Math.round(s / 60)} min ago`));
@@ -15,8 +15,8 @@ export function showHealth(root, stream, player) {
   const drops = dropped(s.ledger);
   const cells = [
     ["State", s.state, s.error ?? "", `sl-state-${s.state.toLowerCase()}`],
-    ["Analysed", `${fps(s.fps)} fps`, "frames analysed per second by the worker"],
-    ["Shown", player?.live ? `${fps(player.stats.shownFps)} fps` : "—", "pictures per second in this browser"],
+    ["Analysed", fps(s.fps), "frames analysed per second by the worker"],
+    ["Shown", player?.live ? fps(player.stats.shownFps) : "—", "pictures per second in this browser"],
     ["Latency p50", ms(s.latency_p50_ms), "capture to result, median"],
     ["Latency p95", ms(s.latency_p95_ms), "capture to result, 95 of 100 frames are faster"],
     ["Dropped", drops.text, drops.why],
@@ -38,6 +38,26 @@ export function showHealth(root, stream, player) {
     root.children[i].title = title ?? "";
     dd.className = mark ?? "";
   });
+}
+
+/** Fill `root` with one line per stream: what a person looks for under the wall. */
+export function showOverview(root, streams, onPick) {
+  root.dataset.stream = "";
+  const table = document.createElement("table");
+  const line = (names) => {
+    const row = table.insertRow();
+    for (const name of names) row.insertCell().textContent = name;
+    return row;
+  };
+  line(["Stream", "State", "Analysed", "Latency p95", "Dropped", "Last frame", "Viewers"]);
+  for (const { name, state: s, viewers } of streams) {
+    const drops = dropped(s.ledger);
+    const row = line([name, s.state, fps(s.fps), ms(s.latency_p95_ms), drops.text, age(s.last_frame_age_s), dash(viewers, String)]);
+    row.cells[1].className = `sl-state-${s.state.toLowerCase()}`;
+    row.title = s.error ?? drops.why;
+    row.onclick = () => onPick(name);
+  }
+  root.replaceChildren(table);
 }
 
 function cell([name]) {

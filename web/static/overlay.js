@@ -126,10 +126,11 @@ export class Overlay {
 
   #label({ id, label, score, box_xyxy: [x1, y1, x2] }, unit, sourceW) {
     const ctx = this.#ctx;
-    const roomy = x2 - x1 > 70 * unit;
-    const text = roomy ? `${label} ${id} · ${Math.round(score * 100)}%` : `${label} ${id}`;
-    const height = 16 * unit;
-    ctx.font = `600 ${11.5 * unit}px system-ui, sans-serif`;
+    const small = sourceW / unit < 560; // a phone, or a tile of the wall: only the number fits
+    const roomy = !small && x2 - x1 > 70 * unit;
+    const text = small ? `${id}` : roomy ? `${label} ${id} · ${Math.round(score * 100)}%` : `${label} ${id}`;
+    const height = (small ? 13 : 16) * unit;
+    ctx.font = `600 ${(small ? 9.5 : 11.5) * unit}px system-ui, sans-serif`;
     const width = ctx.measureText(text).width + 9 * unit;
     const left = Math.max(0, Math.min(x1 - unit, sourceW - width));
     const top = y1 >= height + unit ? y1 - height - unit : y1 + unit;

@@ -2,7 +2,7 @@
 
 import { addStream, listStreams, removeStream } from "./api.js";
 import { EventTable } from "./events.js";
-import { showHealth } from "./health.js";
+import { showHealth, showOverview } from "./health.js";
 import { LAYERS } from "./overlay.js";
 import { Player } from "./player.js";
 
@@ -88,7 +88,9 @@ class Viewer {
     this.$(".sl-empty").hidden = names.length > 0;
     this.#picker(names);
     const subject = this.streams.find((stream) => stream.name === this.picked);
-    showHealth(this.$(".sl-health"), subject, this.player);
+    const health = this.$(".sl-health");
+    if (this.picked === WALL) showOverview(health, this.streams, (name) => this.pick(name));
+    else showHealth(health, subject, this.player);
     this.$("[data-do=remove]").hidden = !subject;
     const hidden = this.picked === WALL ? names.length - wanted.length : 0;
     this.$(".sl-note").textContent = hidden ? `${hidden} more not shown` : "";

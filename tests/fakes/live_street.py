@@ -1,0 +1,185 @@
+"""Video and results for the web without Redis, worker or engine: a small world, encoded live, its truth as the result.
+
+Keeps the border that viewers read video from (`web.feed.VideoStore`). A result follows its packet by `lag_s`, as an
+engine's would.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import time
+from collections import deque
+from collections.abc import AsyncIterator, Mapping, Sequence
+from fractions import Fraction
+from typing import Any
+
+import av
+import numpy as np
+import orjson
+
+from streamer.masks import rle_from_mask
+from streamer.world import LABELS, Truth, World, WorldConfig
+from tests.fakes.web_store import MemoryStore
+from web.feed import VideoPacket
+
+TICKS_PER_S = 90_000
+GROUP = 25
+MASK_STEP = 4  # truth's masks are thinned to every fourth pixel
+
+
+class LiveStreet:
+    """One stream `name` of `fps` pictures of 360x640; `run` it beside the server. State and worker go to `store`."""
+
+    def __init__(
+        self, store: MemoryStore, name: str, *, fps: float = 12.5, lag_s: float = 0.06, seed: int = 7
+    ) -> None:
+        self.name, self.fps, self.lag_s = name, fps, lag_s
+        self.epoch = 1
+        self.pictures = 0
+        self.watched = False
+        self.frozen = False
+        self._store = store
+        self._world = World(WorldConfig(seed=seed, height=360, width=640, fps=fps))
+        self._packets: deque[VideoPacket] = deque(maxlen=2 * GROUP)
+        self._results: deque[tuple[str, bytes]] = deque(maxlen=100)
+        self._news = asyncio.Event()
+
+    @contextlib.asynccontextmanager
+    async def running(self) -> AsyncIterator[None]:
+        task = asyncio.create_task(self._run())
+        try:
+            yield
+        finally:
+            task.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await task
+
+    async def _run(self) -> None:
+        encoder = _encoder(self.fps)
+        step = round(TICKS_PER_S / self.fps)
+        due_s = time.monotonic()
+        late: deque[tuple[float, bytes]] = deque()
+        while True:
+            due_s += 1 / self.fps
+            await asyncio.sleep(max(0.0, due_s - time.monotonic()))
+            self._tell_state()
+            if self.frozen:
+                continue
+            picture, truth = self._world.step()
+            seq, pts = self.pictures, self.pictures * step
+            self.pictures += 1
+            frame = av.VideoFrame.from_ndarray(picture, format="rgb24")
+            frame.pts = pts
+            frame.time_base = Fraction(1, TICKS_PER_S)
+            for packet in encoder.encode(frame):
+                entry = f"{seq + 1}-0"
+                self._packets.append(
+                    VideoPacket(
+                        entry, bytes(packet), packet.is_keyframe, int(packet.pts or 0), self.epoch, seq
+                    )
+                )
+            late.append((due_s + self.lag_s, orjson.dumps(self._result(truth, seq, pts))))
+            while late and late[0][0] <= time.monotonic():
+                self._results.append((f"{time.monotonic_ns()}-0", late.popleft()[1]))
+            self._news.set()
+            self._news = asyncio.Event()
+
+    def _tell_state(self) -> None:
+        now = str(time.time_ns())
+        self._store.worker_fields |= {"heartbeat_wall_ns": now, "backend": "truth"}
+        state = self._store.states.setdefault(
+            self.name, {"state": "RUNNING", "width": "640", "height": "360"}
+        )
+        if state["state"] != "RUNNING":
+            return
+        state |= {"epoch": str(self.epoch), "fps": str(self.fps), "codec": "h264", "backend": "truth"}
+        state |= {
+            "latency_p50_ms": "60",
+            "latency_p95_ms": f"{self.lag_s * 1e3:.0f}",
+            "ledger": '{"published": 1}',
+        }
+        if not self.frozen:
+            state["last_frame_wall_ns"] = now
+
+    def _result(self, truth: Truth, seq: int, pts: int) -> dict[str, Any]:
+        thin = truth.instances[::MASK_STEP, ::MASK_STEP]
+        masks = (rle_from_mask(np.asarray(thin == i)) for i in range(len(truth.ids)))
+        objects = [
+            {
+                "id": int(track),
+                "label": LABELS[int(label)],
+                "score": 0.9,
+                "box_xyxy": [float(x) for x in box],
+                "age": seq,
+                "mask": {"size_hw": list(mask.size_hw), "counts": list(mask.counts)},
+            }
+            for track, label, box, mask in zip(truth.ids, truth.labels, truth.boxes_xyxy, masks, strict=True)
+        ]
+        return {
+            "schema": "sightline.result/1",
+            "stream": self.name,
+            "epoch": self.epoch,
+            "seq": seq,
+            "pts90k": pts,
+            "wall_ns": time.time_ns(),
+            "source_hw": [360, 640],
+            "objects": objects,
+            "timing_ms": {"total": self.lag_s * 1e3},
+            "provenance": {"model": "truth"},
+        }
+
+    # ------------------------------------------------------------------------------------- the border of web.feed
+
+    async def has_stream(self, stream: str) -> bool:
+        return stream == self.name
+
+    async def read_video(self, stream: str, after: str, block_ms: int) -> Sequence[VideoPacket]:
+        return await self._behind(self._packets, after, block_ms, lambda packet: packet.id)
+
+    async def tails(self, stream: str) -> tuple[str, str]:
+        packet = self._packets[-1].id if self._packets else "0-0"
+        return packet, self._results[-1][0] if self._results else "0-0"
+
+    async def fresh_group(self, stream: str) -> Sequence[VideoPacket]:
+        kept = list(self._packets)
+        keys = [i for i, packet in enumerate(kept) if packet.key]
+        return kept[keys[-1] :] if keys else []
+
+    async def read_results(self, stream: str, after: str, block_ms: int) -> Sequence[tuple[str, bytes]]:
+        return await self._behind(self._results, after, block_ms, lambda entry: entry[0])
+
+    async def _behind(self, kept: deque[Any], after: str, block_ms: int, entry_of: Any) -> list[Any]:
+        deadline = time.monotonic() + block_ms / 1000
+        while True:
+            news = self._news
+            found = [item for item in kept if _number(entry_of(item)) > _number(after)]
+            left_s = deadline - time.monotonic()
+            if found or left_s <= 0:
+                return found
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(news.wait(), left_s)
+
+    async def read_state(self, stream: str) -> Mapping[str, str]:
+        return dict(self._store.states.get(stream, {}))
+
+    async def keep_watched(self, stream: str, ttl_s: int) -> None:
+        self.watched = True
+
+    async def request_keyframe(self, stream: str) -> None:
+        pass  # a key frame comes every two seconds anyway
+
+
+def _number(entry: str) -> int:
+    return int(entry.partition("-")[0])
+
+
+def _encoder(fps: float) -> Any:
+    encoder = av.CodecContext.create("libx264", "w")
+    encoder.width, encoder.height, encoder.pix_fmt = 640, 360, "yuv420p"
+    encoder.time_base = Fraction(1, TICKS_PER_S)
+    encoder.framerate = Fraction(fps).limit_denominator(1000)
+    encoder.gop_size = GROUP
+    encoder.profile = "Baseline"
+    encoder.options = {"preset": "ultrafast", "tune": "zerolatency", "crf": "23"}
+    return encoder
