@@ -5,7 +5,8 @@ from __future__ import annotations
 from streamer.clock import Clock
 from streamer.ports import PictureTap, Source
 from streamer.sources.address import Kind, parse_address
-from streamer.sources.video import SourceSpec, VideoSource
+from streamer.sources.connection import SourceSpec
+from streamer.sources.video import VideoSource
 from streamer.types import Hw
 
 

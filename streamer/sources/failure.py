@@ -93,8 +93,15 @@ def source_error(address: Address, code: SourceCode, what: str, *, where: str, m
     return SourceError(f"{address.shown}: {what}", code=code, retryable=retryable, where=where, mend=mend)
 
 
-def failure(error: BaseException, address: Address, *, where: str, opening: bool) -> SourceError:
-    """The SourceError for an error that PyAV raised while `opening` or reading `address`."""
+def failure(
+    error: BaseException, address: Address, *, where: str, opening: bool, overdue: bool = False
+) -> SourceError:
+    """The SourceError for an error that PyAV raised while `opening` or reading `address`.
+
+    `overdue`: the deadline ended the call. FFmpeg then reports whatever its innermost layer made of that.
+    """
+    if overdue:
+        return source_error(address, SourceCode.TIMEOUT, "no answer in time", where=where, mend=_CHECK_HOST)
     if opening or isinstance(error, _SAME_WHEN_READING):
         for kind, code, what, mend in _OPENING:
             if isinstance(error, kind):

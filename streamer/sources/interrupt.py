@@ -28,6 +28,7 @@ class Guard:
     def __init__(self) -> None:
         self._cancelled = threading.Event()
         self._expires_s = 0.0
+        self.fired = False  # whether FFmpeg was made to leave the block that was guarded last
 
     @property
     def cancelled(self) -> threading.Event:
@@ -47,6 +48,7 @@ class Guard:
         """Guard the FFmpeg calls in this block; they fail with `av.error.ExitError` when tripped."""
         before = getattr(_local, "guard", None)
         self._expires_s = time.monotonic() + seconds
+        self.fired = False
         _local.guard = self
         try:
             yield
@@ -61,6 +63,7 @@ class _LeapingClock:
     def monotonic() -> float:
         guard: Guard | None = getattr(_local, "guard", None)
         if guard is not None and guard.tripped:
+            guard.fired = True
             # Each reading leaps further than the one before: PyAV may take the start of its timeout from the
             # first and compare it with the next.
             return time.monotonic() + _LEAP_S * next(_leaps)

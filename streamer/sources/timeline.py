@@ -5,12 +5,17 @@ Everything after the source relies on that: tracks, overlays matched by time sta
 
 from __future__ import annotations
 
+import threading
 from fractions import Fraction
+
+from streamer.clock import Clock
 
 # A step back of more than this is a new start of the camera's clock, not a frame out of order.
 RESTART_S = 1.0
 # A leap forward of more than this is a wrong stamp (a camera that set its clock), not a pause in the picture.
 LEAP_S = 60.0
+# Paced playback that fell behind by more than this goes on from now instead of rushing to catch up.
+MAX_LAG_S = 1.0
 
 
 class Timeline:
@@ -73,3 +78,20 @@ class Thinner:
         behind = time_s - self._due_s > self._gap_s
         self._due_s = (time_s if behind else self._due_s) + self._gap_s
         return True
+
+
+class Pace:
+    """Holds frames back until they are due: the first is due at once, the others by their stream time."""
+
+    def __init__(self, clock: Clock, cancelled: threading.Event) -> None:
+        self._clock = clock
+        self._cancelled = cancelled
+        self._zero_s: float | None = None
+
+    def wait_for(self, time_s: float) -> bool:
+        """Wait until the frame at `time_s` of stream time is due; True if cancelled meanwhile."""
+        now_s = self._clock.monotonic_ns() / 1e9
+        if self._zero_s is None or now_s - (self._zero_s + time_s) > MAX_LAG_S:
+            self._zero_s = now_s - time_s
+        early_s = self._zero_s + time_s - now_s
+        return self._clock.wait(self._cancelled, early_s) if early_s > 0 else self._cancelled.is_set()

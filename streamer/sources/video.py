@@ -12,22 +12,18 @@ of arrival.
 
 from __future__ import annotations
 
-import logging
-import socket
 import struct
 import threading
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, nullcontext
 from fractions import Fraction
-from pathlib import Path
-from typing import Protocol, cast
+from typing import cast
 
 import av
 import av.error
 import numpy as np
 from av.container import InputContainer
 from av.packet import Packet
-from av.stream import Discard
 from av.video.frame import VideoFrame
 from av.video.reformatter import Interpolation, VideoReformatter
 from av.video.stream import VideoStream
@@ -36,42 +32,17 @@ from streamer.clock import Clock
 from streamer.errors import SourceCode, SourceError
 from streamer.ports import PictureTap, SourceInfo
 from streamer.sources.address import Address, Kind
+from streamer.sources.connection import SourceSpec, connect
 from streamer.sources.failure import failure, source_error
-from streamer.sources.interrupt import Guard, install
-from streamer.sources.timeline import Thinner, Timeline
+from streamer.sources.interrupt import Guard
+from streamer.sources.timeline import Pace, Thinner, Timeline
 from streamer.types import U8, Frame, FrameRef, Hw
 
 # Bad packets in a row, with no good one between, after which the stream is called unreadable.
 MAX_BAD_RUN = 500
 # A camera whose clock says an earlier year was never set; its time is worth nothing.
 _YEAR_2000_NS = 946_684_800 * 1_000_000_000
-# Paced playback that fell behind by more than this goes on from now instead of rushing to catch up.
-_MAX_LAG_S = 1.0
-_FULL_HD_PX = 1920 * 1088
 _DEFAULT_FPS = 25.0
-
-logging.getLogger("libav").setLevel(logging.CRITICAL)
-
-
-class SourceSpec(Protocol):
-    """What a source needs to know of a stream's configuration."""
-
-    @property
-    def name(self) -> str: ...
-    @property
-    def url(self) -> str: ...
-    @property
-    def loop(self) -> bool: ...
-    @property
-    def realtime(self) -> bool | None: ...
-    @property
-    def transport(self) -> str: ...
-    @property
-    def max_fps(self) -> float | None: ...
-    @property
-    def open_timeout_s(self) -> float: ...
-    @property
-    def read_timeout_s(self) -> float: ...
 
 
 class VideoSource:
@@ -128,7 +99,7 @@ class VideoSource:
                 self._dispose()
                 if self._guard.cancelled.is_set():
                     raise self._error(SourceCode.LOST, "it was closed while it was being opened") from None
-                raise failure(error, self._address, where=self._where, opening=True) from None
+                raise self._failure(error, opening=True) from None
             except BaseException:
                 self._dispose()
                 raise
@@ -138,65 +109,15 @@ class VideoSource:
         return info
 
     def _connect(self) -> SourceInfo:
-        address, spec = self._address, self._spec
-        if address.host is not None:
-            _resolve(address, spec.open_timeout_s, self._guard, self._where)
-        elif address.kind is Kind.FILE and Path(address.shown).exists() and not Path(address.shown).is_file():
-            # A folder, or a pipe that would block for ever in the kernel where no deadline reaches.
-            raise self._error(SourceCode.INVALID, "it is no regular file", "name a video file")
-        dialled = address.kind is not Kind.FILE
-        # Only with a timeout does PyAV arm the interrupt callback at all, and files are quicker without it.
-        timeout = (spec.open_timeout_s, spec.read_timeout_s) if dialled else None
-        install()
-        container = av.open(
-            address.ffmpeg,
-            mode="r",
-            format="v4l2" if address.kind is Kind.DEVICE else None,
-            options=self._options(),
-            timeout=timeout,
-        )
-        self._container = container
-        stream = next((s for s in container.streams.video if not _is_cover_art(s)), None)
-        if stream is None:
-            raise self._error(SourceCode.INVALID, "it holds no video", "check that it plays elsewhere")
-        context = stream.codec_context
-        if context is None:
-            raise self._error(
-                SourceCode.CODEC_UNSUPPORTED, "its video codec is not supported", "convert it to H.264"
-            )
-        if context.width <= 0 or context.height <= 0:
-            raise self._error(SourceCode.INVALID, "no picture came", "check that it plays elsewhere")
-        for other in container.streams:
-            if other.index != stream.index:
-                other.discard = Discard.all
-        seekable_end = container.duration is not None and address.kind in (Kind.FILE, Kind.HTTP)
-        self._paced = bool(spec.realtime) and seekable_end
-        self._live = self._paced or not (seekable_end or address.kind is Kind.FILE)
-        large = context.width * context.height > _FULL_HD_PX
-        context.thread_type = "SLICE"
-        context.thread_count = 0 if large and self._live else 1
-        context.copy_opaque = True
-        self._stream = stream
-        self._packets = container.demux(stream)
-        rate = stream.average_rate or stream.guessed_rate
+        connection = connect(self._spec, self._address, self._guard, where=self._where)
+        self._container, self._stream = connection.container, connection.stream
+        self._packets = connection.container.demux(connection.stream)
+        self._paced = bool(self._spec.realtime) and connection.finite
+        self._live = self._paced or not connection.finite
+        context = connection.stream.codec_context
+        rate = connection.stream.average_rate or connection.stream.guessed_rate
         fps = float(rate) if rate and 0 < rate <= 1000 else None
         return SourceInfo(context.codec.name, context.width, context.height, fps, self._live)
-
-    def _options(self) -> dict[str, str]:
-        kind = self._address.kind
-        if kind is Kind.RTSP:
-            return {
-                "rtsp_transport": self._spec.transport,
-                "allowed_media_types": "video",
-                # Half a second of packets is enough to see the codec; the default waits up to five.
-                "analyzeduration": "500000",
-                "fpsprobesize": "0",
-                "buffer_size": str(1 << 20),
-                "timeout": str(int(self._spec.read_timeout_s * 1e6)),
-            }
-        if kind is Kind.HTTP:
-            return {"rw_timeout": str(int(self._spec.read_timeout_s * 1e6))}
-        return {}
 
     # ------------------------------------------------------------------------------------------------ reading
 
@@ -213,7 +134,7 @@ class VideoSource:
         time_base = stream.time_base or Fraction(1, 90_000)
         timeline = Timeline(time_base, 1.0 / float(nominal))
         thinner = Thinner(self._spec.max_fps)
-        pace = _Pace(self._clock, self._guard.cancelled)
+        pace = Pace(self._clock, self._guard.cancelled)
         reformatter = VideoReformatter()
         seq = decoded = decoded_before_round = 0
         self._last_picture_ns = self._clock.monotonic_ns()
@@ -278,7 +199,7 @@ class VideoSource:
             except av.error.EOFError:
                 return None
             except av.error.FFmpegError as error:
-                raise failure(error, self._address, where=self._where, opening=False) from None
+                raise self._failure(error) from None
             if pictures:
                 self._bad_run = 0
                 self._last_picture_ns = now_ns
@@ -300,7 +221,7 @@ class VideoSource:
             except (av.error.FFmpegError, OSError) as error:
                 if self._guard.cancelled.is_set():
                     return None
-                raise failure(error, self._address, where=self._where, opening=False) from None
+                raise self._failure(error) from None
 
     def _count_bad(self) -> None:
         self.skipped += 1
@@ -334,7 +255,7 @@ class VideoSource:
                         self._dispose()
                         self._connect()
             except (av.error.FFmpegError, OSError) as error:
-                raise failure(error, self._address, where=self._where, opening=True) from None
+                raise self._failure(error, opening=True) from None
 
     # ------------------------------------------------------------------------------------------------ closing
 
@@ -359,25 +280,12 @@ class VideoSource:
     def _guarded(self, seconds: float) -> AbstractContextManager[None]:
         return nullcontext() if self._address.kind is Kind.FILE else self._guard.within(seconds)
 
+    def _failure(self, error: BaseException, *, opening: bool = False) -> SourceError:
+        overdue = self._guard.fired and not self._guard.cancelled.is_set()
+        return failure(error, self._address, where=self._where, opening=opening, overdue=overdue)
+
     def _error(self, code: SourceCode, what: str, mend: str = "") -> SourceError:
         return source_error(self._address, code, what, where=self._where, mend=mend)
-
-
-class _Pace:
-    """Holds frames back until they are due: the first is due at once, the others by their stream time."""
-
-    def __init__(self, clock: Clock, cancelled: threading.Event) -> None:
-        self._clock = clock
-        self._cancelled = cancelled
-        self._zero_s: float | None = None
-
-    def wait_for(self, time_s: float) -> bool:
-        """Wait until the frame at `time_s` of stream time is due; True if cancelled meanwhile."""
-        now_s = self._clock.monotonic_ns() / 1e9
-        if self._zero_s is None or now_s - (self._zero_s + time_s) > _MAX_LAG_S:
-            self._zero_s = now_s - time_s
-        early_s = self._zero_s + time_s - now_s
-        return self._clock.wait(self._cancelled, early_s) if early_s > 0 else self._cancelled.is_set()
 
 
 def _resized(reformatter: VideoReformatter, picture: VideoFrame, hw: Hw) -> U8:
@@ -392,47 +300,3 @@ def _resized(reformatter: VideoReformatter, picture: VideoFrame, hw: Hw) -> U8:
     image: U8 = rows.reshape(height, width, 3)
     image.setflags(write=False)
     return image
-
-
-def _is_cover_art(stream: VideoStream) -> bool:
-    return bool(stream.disposition & type(stream.disposition).attached_pic)
-
-
-def _resolve(address: Address, timeout_s: float, guard: Guard, where: str) -> None:
-    """Look the host up first, on a thread of its own: FFmpeg would do it in a call that no deadline can end.
-
-    A resolver that hangs keeps that one thread until the system's own limit; the stream is free at the deadline.
-    """
-    done = threading.Event()
-    outcome: list[OSError | None] = []
-
-    def look_up() -> None:
-        try:
-            socket.getaddrinfo(address.host, address.port, type=socket.SOCK_STREAM)
-            outcome.append(None)
-        except OSError as error:
-            outcome.append(error)
-        except UnicodeError:
-            outcome.append(OSError("not a host name"))
-        done.set()
-
-    threading.Thread(target=look_up, name=f"resolve {address.host}", daemon=True).start()
-    waited_s, tick_s = 0.0, 0.05
-    while not done.wait(tick_s):
-        waited_s += tick_s
-        if guard.cancelled.is_set() or waited_s >= timeout_s:
-            raise source_error(
-                address,
-                SourceCode.TIMEOUT,
-                f"the name {address.host} was not resolved in time",
-                where=where,
-                mend="check the name server",
-            )
-    if outcome[0] is not None:
-        raise source_error(
-            address,
-            SourceCode.NOT_FOUND,
-            f"there is no host {address.host}",
-            where=where,
-            mend="check the name",
-        )
