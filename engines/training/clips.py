@@ -9,12 +9,12 @@ worlds from 1 000 000 up.
 
 from __future__ import annotations
 
+import contextlib
 import multiprocessing
 import multiprocessing.process
 import queue
 import traceback
 from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -151,7 +151,7 @@ def render_batches(plan: ClipPlan, first_step: int = 0) -> Iterator[ClipBatch]:
             yield batch
 
 
-@contextmanager
+@contextlib.contextmanager
 def rendered_ahead(plan: ClipPlan, first_step: int, ahead: int = 6) -> Iterator[Iterator[ClipBatch]]:
     """`render_batches` in a process of its own, at most `ahead` batches ahead of the reader."""
     context = multiprocessing.get_context("spawn")
@@ -186,8 +186,15 @@ def rendered_ahead(plan: ClipPlan, first_step: int, ahead: int = 6) -> Iterator[
 
 def _render_into(plan: ClipPlan, first_step: int, batches: multiprocessing.Queue[ClipBatch | str]) -> None:
     cv2.setNumThreads(1)
+    parent = multiprocessing.parent_process()
     try:
         for batch in render_batches(plan, first_step):
-            batches.put(batch)
+            while True:
+                with contextlib.suppress(queue.Full):
+                    batches.put(batch, timeout=2)
+                    break
+                if parent is None or not parent.is_alive():  # killed without a chance to end us
+                    batches.cancel_join_thread()
+                    return
     except Exception:
         batches.put(traceback.format_exc().strip().replace("\n", " | "))

@@ -70,7 +70,7 @@ def mask_losses(
     place = places.gather(1, order).clamp(min=0)  # (F, R)
     embed = mask_embed.gather(1, order.unsqueeze(-1).expand(-1, -1, mask_embed.shape[-1]))  # (F, R, M)
     h, w = mask_features.shape[-2:]
-    logits = (embed @ mask_features.flatten(2)).float().unflatten(-1, (h, w))  # (F, R, h, w)
+    logits = (embed @ mask_features.flatten(2)).float().view(-1, width, h, w)  # (F, R, h, w)
     target = (masks.unsqueeze(1) == place[:, :, None, None]).float()
     corners = (
         cxcywh_to_xyxy(boxes).gather(1, place.unsqueeze(-1).expand(-1, -1, 4)).unsqueeze(2)
