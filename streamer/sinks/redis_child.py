@@ -23,6 +23,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Final
+from urllib.parse import quote
 
 import orjson
 
@@ -70,7 +71,7 @@ class EmbeddedRedis:
     @property
     def url(self) -> str:
         """What clients connect to; the same after a restart."""
-        return f"unix://{self.socket_path}"
+        return f"unix://{quote(str(self.socket_path))}"
 
     @property
     def hint(self) -> str:

@@ -1,4 +1,4 @@
-"""The border between processes: Event and Result ↔ bytes, versioned, with their JSON Schemas, and the names in Redis."""
+"""The border between processes: Event and Result ↔ bytes, versioned; their JSON Schemas; the names in Redis."""
 
 from streamer.wire.reading import decode_event, decode_result
 from streamer.wire.schemas import EVENT_JSON_SCHEMA, RESULT_JSON_SCHEMA

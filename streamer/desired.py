@@ -1,0 +1,88 @@
+"""Which streams there shall be: one hash in Redis. Workers bring what runs in line with it."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterable, Mapping
+from typing import Any, Final
+
+import orjson
+import redis
+
+from streamer.addresses import redact_url
+from streamer.config import StreamConfig, stream_config
+from streamer.errors import ConfigError, StoreError
+from streamer.wire import keys
+
+log = logging.getLogger(__name__)
+
+_CHANGED: Final = orjson.dumps({"op": "streams"})
+
+
+class DesiredStreams:
+    """The hash sl:streams. Every change is announced on sl:control. Every method raises StoreError without Redis."""
+
+    def __init__(self, url: str, *, timeout_s: float = 2.0) -> None:
+        self._where = redact_url(url)
+        self._client = redis.Redis.from_url(url, socket_timeout=timeout_s, socket_connect_timeout=timeout_s)
+
+    def load(self) -> dict[str, StreamConfig]:
+        """All of them by name. One that cannot be read is left out and reported: it must not stop the others."""
+        found: dict[str, StreamConfig] = {}
+        for raw_name, raw in self._ask("hgetall", keys.STREAMS).items():
+            try:
+                config = stream_from_json(raw)
+            except ConfigError as error:
+                log.error("stream %s is left out: %s", raw_name.decode("utf-8", "replace"), error)
+                continue
+            found[config.name] = config
+        return dict(sorted(found.items()))
+
+    def put(self, config: StreamConfig) -> None:
+        """Add it, or replace the one of its name."""
+        self._ask("hset", keys.STREAMS, config.name, stream_json(config))
+        self._announce()
+
+    def delete(self, name: str) -> bool:
+        """Remove it; False if there was none."""
+        gone = bool(self._ask("hdel", keys.STREAMS, name))
+        if gone:
+            self._announce()
+        return gone
+
+    def seed(self, configs: Iterable[StreamConfig]) -> None:
+        """Put those of a configuration file. Streams that were added at run time stay."""
+        fields = {config.name: stream_json(config) for config in configs}
+        if fields:
+            self._ask("hset", keys.STREAMS, mapping=fields)
+            self._announce()
+
+    def close(self) -> None:
+        self._client.close()
+
+    def _announce(self) -> None:
+        self._ask("publish", keys.CONTROL, _CHANGED)
+
+    def _ask(self, command: str, *args: Any, **options: Any) -> Any:
+        try:
+            return getattr(self._client, command)(*args, **options)
+        except redis.RedisError as error:
+            raise StoreError(
+                f"Redis does not answer: {error}", where=self._where, mend="is it running?"
+            ) from None
+
+
+def stream_json(config: StreamConfig) -> bytes:
+    """The configuration as kept in the hash (with its secrets: Redis is where the worker learns them)."""
+    return orjson.dumps(config.model_dump(mode="json"))
+
+
+def stream_from_json(raw: bytes | str) -> StreamConfig:
+    """The configuration in one field of the hash. Raises ConfigError."""
+    try:
+        fields = orjson.loads(raw)
+    except orjson.JSONDecodeError:
+        raise ConfigError("not JSON", where=keys.STREAMS) from None
+    if not isinstance(fields, Mapping):
+        raise ConfigError("not a JSON object", where=keys.STREAMS)
+    return stream_config(fields, where=keys.STREAMS)
