@@ -10,6 +10,7 @@ comes in two stages, the first, which needs no state, runs ahead: so even one st
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import threading
 from collections.abc import Sequence
@@ -68,7 +69,8 @@ class Inlet(Generic[S]):
         self.close(discard=True)
         for frame in self._batcher.detach(self._slot):
             self._ledger.end(frame.ref, Fate.DRAINED)
-        self._publisher.put(EpochOver(self._slot.stream, self._slot.epoch))
+        with contextlib.suppress(Closed):
+            self._publisher.put(EpochOver(self._slot.stream, self._slot.epoch))
         return empty
 
 

@@ -239,5 +239,5 @@ STREAM_MOVES: Mapping[StreamState, frozenset[StreamState]] = {
     ),
     StreamState.PAUSED: frozenset({StreamState.INITIALISING, StreamState.ENDED}),
     StreamState.ENDED: frozenset({StreamState.INITIALISING}),
-    StreamState.ERROR: frozenset({StreamState.INITIALISING, StreamState.ENDED}),
+    StreamState.ERROR: frozenset({StreamState.INITIALISING, StreamState.ENDED, StreamState.PAUSED}),
 }

@@ -1,0 +1,91 @@
+"""The life of a stream as users see it: a state that only moves along `STREAM_MOVES`, and why it is what it is."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+import orjson
+
+from streamer.addresses import redact_url
+from streamer.config import StreamConfig
+from streamer.ledger import LedgerCounts
+from streamer.ports import SourceInfo
+from streamer.publisher import StreamPace
+from streamer.types import STREAM_MOVES, StreamState
+
+
+class EndCode(StrEnum):
+    """Why a stream is down where it is not the source's fault (`SourceCode` has those)."""
+
+    FINISHED = "STREAM_ENDED"
+    PAUSED = "STREAM_PAUSED"
+    REMOVED = "STREAM_REMOVED"
+    CHANGED = "STREAM_CHANGED"
+    STOPPED = "WORKER_STOPPED"
+    NO_ENGINE = "ENGINE_UNAVAILABLE"
+    INTERNAL = "INTERNAL_ERROR"
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """How a connection ended. `state` is what the stream is from now on; only RESTARTING and ERROR try again."""
+
+    state: StreamState
+    code: str
+    message: str
+
+
+@dataclass(slots=True)
+class Life:
+    """The state as users see it; an illegal move is a bug and raises ValueError."""
+
+    state: StreamState = StreamState.INITIALISING
+    code: str = ""
+    message: str = ""
+
+    def move(self, state: StreamState, code: str = "", message: str = "") -> None:
+        if state is not self.state and state not in STREAM_MOVES[self.state]:
+            raise ValueError(f"a stream cannot go from {self.state} to {state}")
+        self.state, self.code, self.message = state, code, message
+
+
+def state_fields(
+    spec: StreamConfig,
+    life: Life,
+    *,
+    epoch: int,
+    info: SourceInfo | None,
+    model: str,
+    backend: str,
+    pace: StreamPace,
+    counts: LedgerCounts,
+    total: LedgerCounts,
+    wall_ns: int,
+) -> dict[str, str]:
+    """The fields of the state hash; what is not known is the empty text. `counts` are of `epoch`, `total` of all."""
+    return {
+        "error_code": life.code,
+        "error": life.message,
+        "epoch": str(epoch) if epoch else "",
+        "fps": f"{pace.fps if life.state is StreamState.RUNNING else 0.0:.2f}",
+        "width": str(info.width) if info else "",
+        "height": str(info.height) if info else "",
+        "codec": info.codec if info else "",
+        "url": redact_url(spec.url),
+        "task": spec.task,
+        "model": model,
+        "backend": backend,
+        "last_frame_wall_ns": _text(pace.last_frame_wall_ns),
+        "latency_p50_ms": _text(pace.latency_p50_ms),
+        "latency_p95_ms": _text(pace.latency_p95_ms),
+        "ledger": orjson.dumps(counts.as_dict()).decode(),
+        "ledger_total": orjson.dumps(total.as_dict()).decode(),
+        "updated_wall_ns": str(wall_ns),
+    }
+
+
+def _text(value: float | int | None) -> str:
+    if value is None:
+        return ""
+    return str(value) if isinstance(value, int) else f"{value:.1f}"
