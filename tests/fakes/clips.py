@@ -1,4 +1,5 @@
-"""Small H.264 files whose pictures tell their number: frame i has a white bar whose left edge is at 4 * i pixels."""
+"""Small H.264 files whose pictures tell their number: frame i has a white bar whose left edge is at
+4 * (i mod 50) pixels."""
 
 from __future__ import annotations
 
@@ -11,17 +12,19 @@ from numpy.typing import NDArray
 
 HW = (96, 256)
 PX_PER_FRAME = 4
+ROUND = 50  # the bar is back at the left edge after so many frames
 
 
 def bar_picture(index: int) -> NDArray[np.uint8]:
-    """uint8 (96, 256, 3): dark grey with a white bar, 40 px wide, from column 4 * index."""
+    """uint8 (96, 256, 3): dark grey with a white bar, 40 px wide, from column 4 * (index mod 50)."""
     picture = np.full((*HW, 3), 50, np.uint8)
-    picture[:, PX_PER_FRAME * index : PX_PER_FRAME * index + 40] = 230
+    left = PX_PER_FRAME * (index % ROUND)
+    picture[:, left : left + 40] = 230
     return picture
 
 
 def bar_index(image: NDArray[np.uint8]) -> int:
-    """Which frame this picture (of any size) is."""
+    """Which frame, modulo 50, this picture (of any size) is."""
     row = image[image.shape[0] // 2].mean(axis=-1) if image.ndim == 3 else image[image.shape[0] // 2]
     return round(int(np.argmax(row > 140)) * HW[1] / image.shape[1] / PX_PER_FRAME)
 
