@@ -87,11 +87,7 @@ class World:
     def step(self) -> tuple[NDArray[np.uint8], Truth]:
         """The next frame: picture uint8 (H,W,3) RGB and its truth. The first call gives time 0."""
         time_s = self._frame / self.config.fps
-        if self._frame:
-            # Slow cameras still simulate in short steps, so that nothing jumps.
-            parts = max(1, math.ceil(10 / self.config.fps))
-            for _ in range(parts):
-                self.traffic.advance(1 / self.config.fps / parts)
+        self._advance()
         canvas = self._canvas
         np.copyto(canvas, self._background)
         agents = [a for a in self.traffic.agents() if self._near(a)][:MAX_OBJECTS]
@@ -103,6 +99,21 @@ class World:
         picture, truth = self._develop(canvas, drawn, offset, time_s)
         self._frame += 1
         return picture, truth
+
+    def skip(self, frames: int) -> None:
+        """Let this many frames pass undrawn; the frames after them are what they would have been anyway."""
+        for _ in range(frames):
+            self._advance()
+            self._offset()
+            self._weather.skip()
+            self._frame += 1
+
+    def _advance(self) -> None:
+        if self._frame:
+            # Slow cameras still simulate in short steps, so that nothing jumps.
+            parts = max(1, math.ceil(10 / self.config.fps))
+            for _ in range(parts):
+                self.traffic.advance(1 / self.config.fps / parts)
 
     # ------------------------------------------------------------------------------------------------ drawing
 

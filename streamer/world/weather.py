@@ -35,15 +35,27 @@ class Weather:
     def develop(self, picture: NDArray[np.uint8]) -> NDArray[np.uint8]:
         """Add glow, rain and noise to a clean picture (H,W,3), in place; returns it."""
         h, w = self._size
+        sheet, y, x = self._chance()
         if self._glow is not None:
             cv2.add(picture, self._glow, dst=picture)
         if self._rain:
-            cv2.add(picture, self._rain[int(self._rng.integers(RAIN_TILES))], dst=picture)
+            cv2.add(picture, self._rain[sheet], dst=picture)
         if self._plus is not None and self._minus is not None:
-            y, x = (int(v) for v in self._rng.integers(0, NOISE_SLACK_PX, 2))
             cv2.add(picture, self._plus[y : y + h, x : x + w], dst=picture)
             cv2.subtract(picture, self._minus[y : y + h, x : x + w], dst=picture)
         return picture
+
+    def skip(self) -> None:
+        """Let one frame pass: the next gets the rain and the noise it would have had anyway."""
+        self._chance()
+
+    def _chance(self) -> tuple[int, int, int]:
+        """This frame's rain sheet, and the row and column of its noise."""
+        sheet = int(self._rng.integers(RAIN_TILES)) if self._rain else 0
+        y, x = (
+            (int(v) for v in self._rng.integers(0, NOISE_SLACK_PX, 2)) if self._plus is not None else (0, 0)
+        )
+        return sheet, y, x
 
     def _noise(self, sigma: float) -> tuple[NDArray[np.uint8] | None, NDArray[np.uint8] | None]:
         if sigma <= 0:
