@@ -139,7 +139,7 @@ def test_check_opens_what_can_be_opened_and_names_what_cannot(tmp_path: Path, si
     path = tmp_path / "site.yaml"
     path.write_text(
         "streams:\n"
-        "  good: 'world://street?seed=3&width=320&height=180'\n"
+        "  good: 'world://street?seed=3&size=320x180'\n"
         "  text: text.mp4\n"
         "  none: rtsp://root:hunter2@127.0.0.1:1/none\n"
     )
