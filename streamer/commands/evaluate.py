@@ -32,16 +32,17 @@ def street(
 
     This is accuracy in the synthetic world, not on your camera.
     """
-    from rich.console import Console
-    from rich.progress import Progress
+    from streamer.commands.bars import LateBar
 
-    with Progress(console=Console(stderr=True), transient=True) as progress:
-        bar = progress.add_task("opening the engine", total=frames)
-
-        def watch(done: int) -> None:
-            progress.update(bar, completed=done, description=f"{sequences} held-out streets")
-
-        scores, how = _measure(model, backend, precision, sequences, frames, watch)
+    with LateBar("held-out streets") as bar:
+        scores, how = _measure(
+            model,
+            backend,
+            precision,
+            sequences,
+            frames,
+            lambda done: bar.show(done, frames, "held-out streets"),
+        )
     if as_json:
         import orjson
 

@@ -36,27 +36,19 @@ def street(
     resume: Annotated[bool, typer.Option("--resume", help="Go on from the folder's checkpoint.")] = False,
 ) -> None:
     """Train the street model. Ctrl-C loses only what came after the last checkpoint."""
-    from rich.console import Console
-    from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn
-
     from engines.training.street import train_street
+    from streamer.commands.bars import LateBar
 
-    columns = (TextColumn("{task.description}"), BarColumn(), TaskProgressColumn(), TimeElapsedColumn())
-    progress = Progress(*columns, console=Console(stderr=True))
-    bar = progress.add_task(f"street, preset {preset}", total=1.0)
+    with LateBar(f"street, preset {preset}") as bar:
 
-    def watch(news: TrainingNews) -> None:
-        progress.start()  # not before the first step: a mistake in the flags is one line, without a bar
-        rate = news.images / news.minutes / 60 if news.minutes else 0.0
-        line = f"step {news.step}  {news.images} pictures  {rate:.0f}/s  loss {news.losses['total']:.3f}"
-        progress.update(bar, completed=news.share, description=line)
+        def watch(news: TrainingNews) -> None:
+            rate = news.images / news.minutes / 60 if news.minutes else 0.0
+            line = f"step {news.step}  {news.images} pictures  {rate:.0f}/s  loss {news.losses['total']:.3f}"
+            bar.show(news.share, 1.0, line)
 
-    try:
         done = train_street(
             preset, out=out, minutes=minutes, steps=steps, seed=seed, resume=resume, watch=watch
         )
-    finally:
-        progress.stop()
     typer.echo(
         f"{done.weights}: {done.images} pictures in {done.minutes:.1f} minutes; the curve: {done.curve}"
     )
