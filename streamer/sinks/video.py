@@ -46,7 +46,7 @@ class PacketWriter(Protocol):
 
 
 def encoded_hw(source_hw: Hw) -> Hw:
-    """The size at which a picture of `source_hw` is encoded: even, at most 1280 wide and high, never larger."""
+    """The size at which a picture of `source_hw` is encoded: the nearest even one, at most 1280 wide and high."""
     height, width = source_hw
     scale = min(1.0, MAX_WIDTH / width, MAX_HEIGHT / height)
     return max(2, round(height * scale / 2) * 2), max(2, round(width * scale / 2) * 2)

@@ -79,18 +79,16 @@ _SAME_WHEN_READING = (
     av.error.HTTPForbiddenError,
 )
 
-# Trying again cannot help with these: the file on this disk stays what it is.
-_LASTING = frozenset(
-    {SourceCode.INVALID, SourceCode.CODEC_UNSUPPORTED, SourceCode.NOT_FOUND, SourceCode.AUTH_FAILED}
-)
+# Trying again at once cannot help with the first two, and many cameras lock an account after a few wrong passwords.
+_LASTING = frozenset({SourceCode.CODEC_UNSUPPORTED, SourceCode.AUTH_FAILED})
+# Nor with these, where the file is on this disk; a camera or server may well come to its senses.
+_LASTING_ON_DISK = frozenset({SourceCode.INVALID, SourceCode.NOT_FOUND})
 
 
 def source_error(address: Address, code: SourceCode, what: str, *, where: str, mend: str = "") -> SourceError:
-    """A SourceError about `address`; what comes from this machine's disk and is wrong is not worth another try."""
-    retryable = (
-        not (address.kind is Kind.FILE and code in _LASTING) and code is not SourceCode.CODEC_UNSUPPORTED
-    )
-    return SourceError(f"{address.shown}: {what}", code=code, retryable=retryable, where=where, mend=mend)
+    """A SourceError about `address`, with its url as it may be shown."""
+    lasting = code in _LASTING or (address.kind is Kind.FILE and code in _LASTING_ON_DISK)
+    return SourceError(f"{address.shown}: {what}", code=code, retryable=not lasting, where=where, mend=mend)
 
 
 def failure(

@@ -48,7 +48,7 @@ _DEFAULT_FPS = 25.0
 class VideoSource:
     """One connection: `open`, then `frames` once, then `close`. A reconnect is a new object with a new epoch.
 
-    A file with `realtime` is played at its own speed, as a camera would send it, and counts as live. `skipped` counts
+    A file with `realtime` is played at its own speed but is not live: every picture of it is analysed. `skipped` counts
     packets that could not be decoded, `thinned` the frames left out for `max_fps`; both may be read from any thread.
     """
 
@@ -113,7 +113,7 @@ class VideoSource:
         self._container, self._stream = connection.container, connection.stream
         self._packets = connection.container.demux(connection.stream)
         self._paced = bool(self._spec.realtime) and connection.finite
-        self._live = self._paced or not connection.finite
+        self._live = not connection.finite
         context = connection.stream.codec_context
         rate = connection.stream.average_rate or connection.stream.guessed_rate
         fps = float(rate) if rate and 0 < rate <= 1000 else None
@@ -144,7 +144,7 @@ class VideoSource:
                 if self._guard.cancelled.is_set():
                     return
                 if pictures is None:
-                    if self._live and not self._paced:
+                    if self._live:
                         raise self._error(SourceCode.LOST, "the server ended the stream")
                     if decoded == decoded_before_round:
                         raise self._error(SourceCode.INVALID, "no picture in it can be decoded")

@@ -99,6 +99,7 @@ def test_http_statuses(status: int, code: SourceCode) -> None:
     with http_server(status) as port:
         error = failure_of(Spec(f"http://me:hunter2@127.0.0.1:{port}/a.mp4"))
     assert error.code is code
+    assert error.retryable is (code is not SourceCode.AUTH_FAILED)
     assert "hunter2" not in str(error)
 
 
