@@ -10,7 +10,7 @@ from typing import Any
 
 from engines.backends import registry
 from engines.backends.registry import Lanes
-from engines.build import Family, Recipe, ensure_built
+from engines.build import Family, Recipe, ensure_built, load
 from engines.build.recipe import header
 from engines.tasks.track import TrackTask
 from streamer.errors import EngineError
@@ -20,7 +20,11 @@ WEIGHTS = Path(__file__).parent / "weights"
 
 FAMILIES: tuple[Family, ...] = (
     Family(
-        name="street", format="sightline.street/1", loader="engines.models.street:load_street", task="track"
+        name="street",
+        format="sightline.street/1",
+        loader="engines.models.street:load_street",
+        task="track",
+        stages="engines.models.street_stages",
     ),
 )
 
@@ -89,7 +93,7 @@ def open_engine(
         cache_dir or _default_cache(),
         on_progress,
     )
-    return registry.backend(backend).load(artefact)
+    return load(artefact)
 
 
 def recipe_for(

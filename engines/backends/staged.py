@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from typing import Any
 
 from numpy.typing import NDArray
@@ -14,7 +13,7 @@ from streamer.ports import Engine, EngineSpec, Tensors
 class Staged:
     """`look` then `follow`. The whole's inputs are what neither stage makes, its outputs what no stage consumes."""
 
-    def __init__(self, name: str, look: Engine, follow: Engine) -> None:
+    def __init__(self, name: str, digest: str, look: Engine, follow: Engine) -> None:
         made = {t.name for t in look.spec.outputs}
         taken = {t.name for t in follow.spec.inputs}
         if not made & taken:
@@ -32,7 +31,7 @@ class Staged:
             backend=look.spec.backend,
             precision=look.spec.precision,
             device=look.spec.device,
-            digest=hashlib.sha256(f"{look.spec.digest} {follow.spec.digest}".encode()).hexdigest(),
+            digest=digest,
             inputs=(*look.spec.inputs, *(t for t in follow.spec.inputs if t.name in self._state)),
             outputs=(*follow.spec.outputs, *(t for t in look.spec.outputs if t.name in self._kept)),
             max_batch_size=min(look.spec.max_batch_size, follow.spec.max_batch_size),

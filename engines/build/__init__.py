@@ -7,7 +7,7 @@ export.py   module → ONNX                inputs.py   pictures and tracks to co
 parity.py   does the engine answer as its reference does?
 """
 
-from engines.build.cache import ensure_built
+from engines.build.cache import ensure_built, load
 from engines.build.recipe import Family, Recipe
 
-__all__ = ["Family", "Recipe", "ensure_built"]
+__all__ = ["Family", "Recipe", "ensure_built", "load"]

@@ -8,6 +8,7 @@ standard input and ends when the asking process does.
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import fcntl
 import json
 import os
@@ -23,15 +24,18 @@ from typing import Any
 
 import numpy as np
 
+from engines.backends import registry
 from engines.backends.registry import Artefact
+from engines.backends.staged import Staged
 from engines.build.recipe import Recipe
 from streamer.errors import EngineError, ParityError
-from streamer.ports import EngineSpec, TensorSpec
+from streamer.ports import Engine, EngineSpec, TensorSpec
 
 Progress = Callable[[str], None]
 
 ENGINE_FILE, PARITY_FILE, LOG_FILE = "engine.json", "parity.json", "build.log"
 BUILD_DEADLINE_S = 900.0
+LOOK, FOLLOW = "look", "follow"  # folders of the two stages
 KEEP = 12  # engines; older ones of the same name, by last use, make room
 
 
@@ -70,9 +74,32 @@ def ensure_built(recipe: Recipe, cache_dir: Path, on_progress: Progress | None =
     return built
 
 
+def load(artefact: Artefact) -> Engine:
+    """Open a built engine, ready to infer; of one that was cut in two, both stages as one. Raises EngineError."""
+    backend = registry.backend(artefact.spec.backend)
+    if not (artefact.folder / LOOK).is_dir():
+        return backend.load(artefact)
+    look, follow = (backend.load(_stage(artefact, part)) for part in (LOOK, FOLLOW))
+    return Staged(artefact.spec.name, artefact.spec.digest, look, follow)
+
+
+def _stage(artefact: Artefact, part: str) -> Artefact:
+    folder = artefact.folder / part
+    try:
+        spec = spec_from_json(json.loads((folder / ENGINE_FILE).read_text())["spec"])
+    except (OSError, ValueError, KeyError, TypeError):
+        raise EngineError(
+            "a stage of the engine cannot be read",
+            where=str(folder),
+            mend="delete the engine's folder; it is built again at the next start",
+        ) from None
+    return dataclasses.replace(artefact, folder=folder, spec=spec)
+
+
 def write_engine_file(folder: Path, spec: EngineSpec) -> None:
     """The last step of a build: what the engine is, and how long each of its files must be."""
-    sizes = {p.name: p.stat().st_size for p in folder.iterdir() if p.name not in (ENGINE_FILE, LOG_FILE)}
+    files = {p.relative_to(folder).as_posix(): p for p in folder.rglob("*") if p.is_file()}
+    sizes = {name: p.stat().st_size for name, p in files.items() if name not in (ENGINE_FILE, LOG_FILE)}
     text = json.dumps({"spec": spec_to_json(spec), "files": sizes}, indent=1)
     (folder / ENGINE_FILE).write_text(text)
 

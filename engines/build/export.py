@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import importlib
 import warnings
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -25,37 +26,46 @@ TRACED_BATCH = 2
 
 
 def export(
-    module: nn.Module, family: Family, path: Path
-) -> tuple[tuple[TensorSpec, ...], tuple[TensorSpec, ...]]:
-    """Write `module` to `path`; returns what goes in and what comes out, with -1 for the batch.
+    module: nn.Module,
+    names_in: Sequence[str],
+    names_out: Sequence[str],
+    inputs: Mapping[str, torch.Tensor],
+    path: Path,
+) -> tuple[tuple[TensorSpec, ...], tuple[TensorSpec, ...], dict[str, torch.Tensor]]:
+    """Write `module` to `path`; returns what goes in and what comes out, with -1 for the batch, and its answer.
 
-    Raises RuntimeError or onnx's ValidationError when the module cannot be exported.
+    `inputs` may hold more than `names_in`. Raises RuntimeError or onnx's ValidationError when the module cannot be
+    exported.
     """
-    kind = importlib.import_module(family.module)
-    inputs: tuple[torch.Tensor, ...] = tuple(
-        kind.example_inputs(TRACED_BATCH, getattr(module, "config", None))
-    )
-    names_in, names_out = list(kind.INPUT_NAMES), list(kind.OUTPUT_NAMES)
+    given = tuple(inputs[name] for name in names_in)
     with warnings.catch_warnings(), torch.inference_mode():
         warnings.simplefilter("ignore")  # the tracer's notes on itself; the gate judges its work
         torch.onnx.export(
             module,
-            inputs,
+            given,
             str(path),
-            input_names=names_in,
-            output_names=names_out,
+            input_names=list(names_in),
+            output_names=list(names_out),
             dynamic_axes={name: {0: "B"} for name in (*names_in, *names_out)},
             opset_version=OPSET,
             dynamo=False,
         )
-        outputs: tuple[torch.Tensor, ...] = tuple(module(*inputs))
+        answer: tuple[torch.Tensor, ...] = tuple(module(*given))
     onnx.checker.check_model(onnx.load(str(path)))
-    return _specs(names_in, inputs), _specs(names_out, outputs)
+    outputs = dict(zip(names_out, answer, strict=True))
+    return _specs({name: inputs[name] for name in names_in}), _specs(outputs), outputs
 
 
-def _specs(names: list[str], tensors: tuple[torch.Tensor, ...]) -> tuple[TensorSpec, ...]:
+def examples(module: nn.Module, family: Family) -> dict[str, torch.Tensor]:
+    """The family's example inputs at the traced batch, by name."""
+    kind = importlib.import_module(family.module)
+    tensors = kind.example_inputs(TRACED_BATCH, getattr(module, "config", None))
+    return dict(zip(kind.INPUT_NAMES, tensors, strict=True))
+
+
+def _specs(tensors: Mapping[str, torch.Tensor]) -> tuple[TensorSpec, ...]:
     def one(name: str, tensor: torch.Tensor) -> TensorSpec:
         dtype: np.dtype[Any] = np.dtype(str(tensor.dtype).removeprefix("torch."))
         return TensorSpec(name, (-1, *tensor.shape[1:]), dtype)
 
-    return tuple(one(name, tensor) for name, tensor in zip(names, tensors, strict=True))
+    return tuple(one(name, tensor) for name, tensor in tensors.items())

@@ -22,7 +22,8 @@ from streamer.errors import ParityError
 from streamer.ports import Tensors
 from streamer.types import F32, I64
 
-SWAPPED_AT = 0.1  # two rows further apart than this, in score or box, are no pair
+# Two rows further apart than this are no pair: a class score, and a coordinate in picture sizes.
+PAIR_SCORE, PAIR_BOX = 0.1, 0.03
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,7 +55,7 @@ class Limits:
 
 
 _FINE = Rounding(1e-3, 1e-3, 1e-3, 1e-3, 1e-4, 1e-3)
-_COARSE = Rounding(0.05, 0.03, 0.1, 0.1, 0.03, 0.03)
+_COARSE = Rounding(0.05, 0.02, 0.1, 0.1, 0.03, 0.03)
 LIMITS: Mapping[str, Limits] = {
     "f32": Limits(_FINE, _COARSE, touched_share=0.5, swapped=0.05, sure=0.25),
     "bf16": Limits(_COARSE, _COARSE, touched_share=1.0, swapped=0.15, sure=0.4),
@@ -116,14 +117,12 @@ def compare(reference: Tensors, answer: Tensors, track_valid: F32, kind: str) ->
     for b in range(batch):
         found += [(b, i, i) for i in np.flatnonzero(track_valid[b] > 0.5).tolist()]
         apart = np.maximum(
-            np.abs(scores[b, slots:, None] - other_scores[b, None, slots:]).max(axis=-1),
-            np.abs(reference["pred_boxes"][b, slots:, None] - answer["pred_boxes"][b, None, slots:]).max(
-                axis=-1
-            ),
-        )  # (Q, Q)
+            _apart(scores[b, slots:], other_scores[b, slots:]) / PAIR_SCORE,
+            _apart(reference["pred_boxes"][b, slots:], answer["pred_boxes"][b, slots:]) / PAIR_BOX,
+        )  # (Q, Q); a pair is below 1
         apart = np.nan_to_num(apart, nan=1e3)
         for i, j in zip(*(side.tolist() for side in linear_sum_assignment(apart)), strict=True):
-            if apart[i, j] < SWAPPED_AT:
+            if apart[i, j] < 1:
                 found.append((b, slots + i, slots + j))
             else:
                 alone.append(float(scores[b, slots + i].max()))
@@ -184,6 +183,12 @@ def _flips(reference: Tensors, answer: Tensors, pairs: _Pairs) -> float:
         flipped += int((ref != got).sum())
         cells += ref.size
     return flipped / cells if cells else 0.0
+
+
+def _apart(a: F32, b: F32) -> F32:
+    """(N, d) and (M, d) to the largest coordinate difference of each two rows, (N, M)."""
+    apart: F32 = np.abs(a[:, None] - b[None, :]).max(axis=-1)
+    return apart
 
 
 def _relative(reference: F32, answer: F32) -> float:

@@ -24,7 +24,7 @@ from engines.backends import registry
 from engines.backends.registry import Lanes
 from streamer.errors import EngineError
 
-LAYOUT = 1  # of a built folder; a change makes every older folder invisible
+LAYOUT = 2  # of a built folder; a change makes every older folder invisible
 _BUILD_SOURCES = (
     "engines.build.export",
     "engines.build.parity",
@@ -39,13 +39,15 @@ class Family:
     """A kind of model: one module under engines/models with INPUT_NAMES, OUTPUT_NAMES, `example_inputs` and a loader.
 
     `format` is the mark in its weight files; `loader` is `module:function`, path to torch module with a `config`;
-    `task` names the pre- and postprocess that serve it.
+    `task` names the pre- and postprocess that serve it. `stages` is a module that cuts it where the state comes in
+    (LOOK_INPUTS, LOOK_OUTPUTS, FOLLOW_INPUTS, FOLLOW_OUTPUTS, `cut`), empty for a model without one.
     """
 
     name: str
     format: str
     loader: str
     task: str
+    stages: str = ""
 
     @property
     def module(self) -> str:
@@ -69,9 +71,15 @@ class Recipe:
         """The JSON file beside the weights that says what they are; may be absent."""
         return self.weights.with_suffix(".json")
 
+    @property
+    def stages(self) -> str:
+        """The module that cuts the model in two; PyTorch, the reference, runs it whole."""
+        return "" if self.backend == "torch" else self.family.stages
+
     def key(self) -> dict[str, Any]:
         """Everything the digest covers, readable."""
-        sources = (*sources_of(self.family.module), *_build_sources(self.backend))
+        stages = sources_of(self.stages) if self.stages else ()
+        sources = (*sources_of(self.family.module), *stages, *_build_sources(self.backend))
         return {
             "layout": LAYOUT,
             "name": self.name,
@@ -149,11 +157,15 @@ def sources_of(module: str) -> tuple[tuple[str, Path], ...]:
 
 
 def _source(module: str) -> Path | None:
-    try:
-        spec = find_spec(module)
-    except ModuleNotFoundError:  # a class or function, not a module
-        return None
-    return Path(spec.origin) if spec and spec.origin and spec.origin.endswith(".py") else None
+    """The file of a module, None for a name that is no module. Found on disk: a `find_spec` would import parents."""
+    top, *rest = module.split(".")
+    spec = find_spec(top)
+    for root in (spec.submodule_search_locations or ()) if spec else ():
+        path = Path(root, *rest)
+        for candidate in (path.with_suffix(".py"), path / "__init__.py"):
+            if candidate.is_file():
+                return candidate
+    return None
 
 
 def _build_sources(backend: str) -> list[tuple[str, Path]]:

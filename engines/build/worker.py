@@ -7,17 +7,18 @@ at the end of a build that failed. All else that libraries print goes to standar
 from __future__ import annotations
 
 import dataclasses
+import importlib
 import json
 import os
 import sys
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, TextIO
 
 from engines.backends import registry
 from engines.backends.registry import Artefact
-from engines.build.cache import PARITY_FILE, write_engine_file
+from engines.build.cache import FOLLOW, LOOK, PARITY_FILE, load, write_engine_file
 from engines.build.recipe import Recipe
 from streamer.errors import EngineError, SightlineError
 from streamer.ports import EngineSpec
@@ -36,26 +37,50 @@ def build(recipe: Recipe, digest: str, folder: Path, say: Callable[[str], None])
     backend = registry.backend(recipe.backend)
     say("loading the weights")
     module = reference_backend.load_module(recipe.family.loader, recipe.weights)
-    say("exporting the graph")
-    tensors_in, tensors_out = export.export(module, recipe.family, folder / "model.onnx")
     config = getattr(module, "config", None)
-    spec = EngineSpec(
-        name=recipe.name,
-        backend=recipe.backend,
-        precision=recipe.precision,
-        device=backend.device(),
-        digest=digest,
-        inputs=tensors_in,
-        outputs=tensors_out,
-        max_batch_size=recipe.max_batch_size,
-        meta=_meta(recipe, dataclasses.asdict(config) if config is not None else {}),
-    )
-    artefact = Artefact(folder, spec, recipe.weights, recipe.family.loader, recipe.lanes)
-    say(f"compiling for {recipe.backend} {recipe.precision}")
-    backend.prepare(artefact)
-    engine = backend.load(artefact)
+    meta = _meta(recipe, dataclasses.asdict(config) if config is not None else {})
+    kind = importlib.import_module(recipe.family.module)
+    examples = export.examples(module, recipe.family)
+
+    def compiled(
+        part: Any, name: str, names_in: Sequence[str], names_out: Sequence[str], into: Path
+    ) -> EngineSpec:
+        """Export and compile one graph into `into`, its answer joining the examples for the graph behind it."""
+        into.mkdir(exist_ok=True)
+        say(f"exporting {name}")
+        takes, gives, answer = export.export(part, names_in, names_out, examples, into / "model.onnx")
+        examples.update(answer)
+        spec = EngineSpec(
+            name=name,
+            backend=recipe.backend,
+            precision=recipe.precision,
+            device=backend.device(),
+            digest=digest,
+            inputs=takes,
+            outputs=gives,
+            max_batch_size=recipe.max_batch_size,
+            meta=meta,
+        )
+        say(f"compiling {name} for {recipe.backend} {recipe.precision}")
+        backend.prepare(Artefact(into, spec, recipe.weights, recipe.family.loader, recipe.lanes))
+        write_engine_file(into, spec)
+        return spec
+
+    if recipe.stages:
+        cut = importlib.import_module(recipe.stages)
+        look, follow = cut.cut(module)
+        spec = compiled(look, f"{recipe.name}/{LOOK}", cut.LOOK_INPUTS, cut.LOOK_OUTPUTS, folder / LOOK)
+        compiled(follow, f"{recipe.name}/{FOLLOW}", cut.FOLLOW_INPUTS, cut.FOLLOW_OUTPUTS, folder / FOLLOW)
+        spec = dataclasses.replace(spec, name=recipe.name)
+    else:
+        spec = compiled(module, recipe.name, kind.INPUT_NAMES, kind.OUTPUT_NAMES, folder)
+    engine = load(Artefact(folder, spec, recipe.weights, recipe.family.loader, recipe.lanes))
+    spec = engine.spec
     say("comparing with the reference")
-    judge = reference_backend.TorchEngine(dataclasses.replace(spec, max_batch_size=max(BATCHES)), module)
+    in_order = tuple(sorted(spec.outputs, key=lambda t: kind.OUTPUT_NAMES.index(t.name)))
+    judge = reference_backend.TorchEngine(
+        dataclasses.replace(spec, outputs=in_order, max_batch_size=max(BATCHES)), module
+    )
     comparisons = []
     height, width = spec.input_hw
     batches = sorted({min(b, spec.max_batch_size) for b in BATCHES})
@@ -63,9 +88,9 @@ def build(recipe: Recipe, digest: str, folder: Path, say: Callable[[str], None])
     for batch in batches:
         blank = inputs.noise(module, recipe.family, batch, seed=batch)
         cases = {"noise": blank, "streets": inputs.natural(blank, pictures[:, :batch], judge.infer)}
-        for kind, case in cases.items():
+        for what, case in cases.items():
             comparisons.append(
-                parity.compare(judge.infer(case), engine.infer(case), case["track_valid"], kind)
+                parity.compare(judge.infer(case), engine.infer(case), case["track_valid"], what)
             )
     engine.close()
     report = parity.gate(comparisons, recipe.precision, f"{recipe.name} on {recipe.backend}")

@@ -94,6 +94,18 @@ class Scene(NamedTuple):
     mask_features: Tensor  # (B, M, H/2, W/2)
 
 
+class Seen(NamedTuple):
+    """A Scene before the decoder layers' keys and values are spread out: `tokens` (B, S, D), the rest as in Scene."""
+
+    tokens: Tensor
+    heat_logits: Tensor
+    dense_boxes: Tensor
+    evidence: Tensor
+    seed_features: Tensor
+    seed_boxes: Tensor
+    mask_features: Tensor
+
+
 class LayerOutput(NamedTuple):
     """One decoder layer's answer: `logits` (B, N, C), `boxes` f32 (B, N, 4) cxcywh, `hs` (B, N, D)."""
 
@@ -214,30 +226,47 @@ class Street(nn.Module):
 
     def look(self, images: Tensor) -> Scene:
         """All that needs no track: `images` uint8 (B, H, W, 3) RGB to a Scene."""
-        config = self.config
-        dim, heads, layers = config.hidden_dim, config.heads, config.layers
+        seen = self.see(images)
+        keys, values = self.spread(seen.tokens)
+        return Scene(
+            seen.heat_logits,
+            seen.dense_boxes,
+            keys,
+            values,
+            seen.evidence,
+            seen.seed_features,
+            seen.seed_boxes,
+            seen.mask_features,
+        )
+
+    def see(self, images: Tensor) -> Seen:
+        """`look`, up to the tokens that the decoder layers' keys and values are made of."""
         pixels = images.permute(0, 3, 1, 2).float() * (1 / 64) - 2.0  # NHWC memory is channels_last already
         x2, x4, x8, x16 = self.backbone(pixels)
         f8, f4, mask_features = self.pyramid(x2, x4, x8, self.context(x16))
         heat_logits, dense_boxes = self.dense(f4)
         tokens = self.token_norm(f8.flatten(2).transpose(1, 2))  # (B, D, rows, columns) -> (B, S, D)
-        s = tokens.shape[1]
-        keys_values = self.keys_values(tokens).view(-1, s, 2 * layers, heads, dim // heads)
-        keys_values = keys_values.permute(2, 0, 3, 1, 4)  # (B, S, 2*layers, h, d) -> (2*layers, B, h, S, d)
         boxes = dense_boxes.detach()
         probabilities = heat_logits.detach().float().sigmoid()
         chosen = self._peaks(probabilities)  # (B, Q, 1)
         fine = f4.flatten(2).transpose(1, 2)  # (B, fine_dim, H/4, W/4) -> (B, S4, fine_dim)
-        return Scene(
+        return Seen(
+            tokens,
             heat_logits,
             dense_boxes,
-            keys_values[:layers],
-            keys_values[layers:],
             self._evidence(boxes, probabilities),
             fine.gather(1, chosen.expand(-1, -1, fine.shape[-1])),
             boxes.gather(1, chosen.expand(-1, -1, 4)),
             mask_features,
         )
+
+    def spread(self, tokens: Tensor) -> tuple[Tensor, Tensor]:
+        """What the decoder layers attend to: tokens (B, S, D) to keys and values, each (layers, B, h, S, d)."""
+        dim, heads, layers = self.config.hidden_dim, self.config.heads, self.config.layers
+        s = tokens.shape[1]
+        both = self.keys_values(tokens).view(-1, s, 2 * layers, heads, dim // heads)
+        both = both.permute(2, 0, 3, 1, 4)  # (B, S, 2*layers, h, d) -> (2*layers, B, h, S, d)
+        return both[:layers], both[layers:]
 
     def _evidence(self, boxes: Tensor, probabilities: Tensor) -> Tensor:
         """What the dense head says, by token: boxes (B, S4, 4), probabilities (B, C, H/4, W/4) to (B, S, 4 + C).

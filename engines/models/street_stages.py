@@ -34,12 +34,9 @@ class StreetLook(nn.Module):
 
     def forward(self, images: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
         """`images` u8 (B, H, W, 3) RGB to LOOK_OUTPUTS: tokens (B, S, D), evidence (B, S, 4 + C), seed_features
-        (B, Q, D), seed_boxes (B, Q, 4) cxcywh in 0..1, mask_features (B, M, H/2, W/2), all f32."""
-        scene = self.street.look(images)
-        tokens = self.street.token_norm(
-            scene.f8.flatten(2).transpose(1, 2)
-        )  # (B, D, rows, columns) -> (B, S, D)
-        return tokens, scene.evidence, scene.seed_features, scene.seed_boxes, scene.mask_features
+        (B, Q, fine_dim), seed_boxes (B, Q, 4) cxcywh in 0..1, mask_features (B, M, H/2, W/2), all f32."""
+        seen = self.street.see(images)
+        return seen.tokens, seen.evidence, seen.seed_features, seen.seed_boxes, seen.mask_features
 
 
 class StreetFollow(nn.Module):
@@ -64,6 +61,12 @@ class StreetFollow(nn.Module):
         street = self.street
         keys, values = street.spread(tokens)
         absent = tokens.new_zeros(())  # what only training reads
-        scene = Scene(absent, absent, absent, keys, values, evidence, seed_features, seed_boxes, absent)
+        scene = Scene(absent, absent, keys, values, evidence, seed_features, seed_boxes, absent)
         last = street.decode(scene, track_hs, track_boxes, track_valid)[-1]
         return street.answer(last)
+
+
+def cut(street: nn.Module) -> tuple[StreetLook, StreetFollow]:
+    """Both stages of a loaded model, sharing its weights."""
+    assert isinstance(street, Street)
+    return StreetLook(street).eval(), StreetFollow(street).eval()
