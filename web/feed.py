@@ -69,7 +69,7 @@ class VideoStore(Protocol):
         """(id, Result JSON) after the id, as `read_video`."""
         ...
 
-    async def read_state(self, stream: str) -> Mapping[str, str]:
+    async def state(self, stream: str) -> Mapping[str, str]:
         """The stream's state hash; empty if there is none."""
         ...
 
@@ -282,7 +282,7 @@ class StreamFeed:
 
     async def _read_state(self) -> None:
         while True:
-            state = await self._store.read_state(self.stream)
+            state = await self._store.state(self.stream)
             text = orjson.dumps({"t": "state", "data": dict(state)}).decode()
             if text != self._state:
                 self._state = text

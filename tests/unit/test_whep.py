@@ -35,7 +35,7 @@ class MemoryStore:
     def __init__(self) -> None:
         self.video: list[VideoPacket] = []
         self.results: list[tuple[str, bytes]] = []
-        self.state: dict[str, str] = {"state": "RUNNING"}
+        self.state_hash: dict[str, str] = {"state": "RUNNING"}
         self.watched: list[str] = []
         self.keys_asked = 0
         self.on_watch: Callable[[], None] = lambda: None
@@ -60,8 +60,8 @@ class MemoryStore:
     async def read_results(self, stream: str, after: str, block_ms: int) -> Sequence[tuple[str, bytes]]:
         return await _wait_for_more(lambda: self.results[int(after) :], block_ms)
 
-    async def read_state(self, stream: str) -> Mapping[str, str]:
-        return self.state
+    async def state(self, stream: str) -> Mapping[str, str]:
+        return self.state_hash
 
     async def keep_watched(self, stream: str, ttl_s: int) -> None:
         self.watched.append(stream)

@@ -1,0 +1,212 @@
+"""The feed: read once, hand to all, bounded, and whole again after the store was away."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+
+import orjson
+
+from web.feed import GROUP_PACKETS, QUEUE_PACKETS, StreamFeed, Subscription, VideoPacket
+
+
+def packet(n: int, *, key: bool = False, epoch: int = 1, pts90k: int | None = None) -> VideoPacket:
+    return VideoPacket(str(n), b"x", key, n * 3600 if pts90k is None else pts90k, epoch, n)
+
+
+class Script:
+    """A VideoStore that says what it is told to."""
+
+    def __init__(self) -> None:
+        self.video: asyncio.Queue[VideoPacket | Exception] = asyncio.Queue()
+        self.results: asyncio.Queue[tuple[str, bytes]] = asyncio.Queue()
+        self.group: list[VideoPacket] = []
+        self.state_hash: dict[str, str] = {}
+        self.reads: list[str] = []
+        self.watches = self.keys = self.failing_watches = 0
+
+    async def has_stream(self, stream: str) -> bool:
+        return True
+
+    async def tails(self, stream: str) -> tuple[str, str]:
+        return "tail", "0-0"
+
+    async def fresh_group(self, stream: str) -> Sequence[VideoPacket]:
+        return self.group
+
+    async def read_video(self, stream: str, after: str, block_ms: int) -> Sequence[VideoPacket]:
+        self.reads.append(after)
+        item = await self.video.get()
+        if isinstance(item, Exception):
+            raise item
+        return [item]
+
+    async def read_results(self, stream: str, after: str, block_ms: int) -> Sequence[tuple[str, bytes]]:
+        return [await self.results.get()]
+
+    async def state(self, stream: str) -> Mapping[str, str]:
+        return self.state_hash
+
+    async def keep_watched(self, stream: str, ttl_s: int) -> None:
+        self.watches += 1
+        if self.failing_watches:
+            self.failing_watches -= 1
+            raise ConnectionError("away")
+
+    async def request_keyframe(self, stream: str) -> None:
+        self.keys += 1
+
+
+def fed(scene: Callable[[StreamFeed, Script], Awaitable[None]]) -> None:
+    async def run() -> None:
+        script = Script()
+        feed = StreamFeed("gate", script)
+        try:
+            await asyncio.wait_for(scene(feed, script), 10)
+        finally:
+            await feed.aclose()
+
+    asyncio.run(run())
+
+
+async def take(subscription: Subscription, n: int) -> list[int]:
+    found = []
+    for _ in range(n):
+        item = await subscription.next()
+        assert item is not None
+        found.append(item.packet.seq)
+    return found
+
+
+async def until(holds: Callable[[], object]) -> None:
+    end = time.monotonic() + 5
+    while not holds():
+        assert time.monotonic() < end
+        await asyncio.sleep(0.001)
+
+
+def test_a_viewer_begins_at_a_key_frame_and_a_late_one_at_the_last() -> None:
+    async def scene(feed: StreamFeed, script: Script) -> None:
+        first = feed.join()
+        for n in range(6):
+            script.video.put_nowait(packet(n, key=n in (1, 4)))
+        assert await take(first, 5) == [1, 2, 3, 4, 5]
+        late = feed.join()
+        assert await take(late, 2) == [4, 5]
+        script.video.put_nowait(packet(6))
+        assert (await take(first, 1), await take(late, 1)) == ([6], [6])
+        assert script.reads[:2] == ["tail", "0"], "read once for both, on from the last"
+
+    fed(scene)
+
+
+def test_a_group_that_another_process_watches_is_used_at_once() -> None:
+    async def scene(feed: StreamFeed, script: Script) -> None:
+        script.group = [packet(7, key=True), packet(8)]
+        viewer = feed.join()
+        assert await take(viewer, 2) == [7, 8]
+        await until(lambda: script.reads == ["8"])
+
+    fed(scene)
+
+
+def test_a_viewer_that_lags_goes_on_at_a_key_frame_and_holds_nobody_up() -> None:
+    async def scene(feed: StreamFeed, script: Script) -> None:
+        slow, quick = feed.join(), feed.join()
+        script.video.put_nowait(packet(0, key=True))
+        assert await take(quick, 1) == [0]
+        for n in range(1, QUEUE_PACKETS + 20):
+            script.video.put_nowait(packet(n))
+            await take(quick, 1)
+        assert slow.dropped == QUEUE_PACKETS + 20
+        await until(lambda: script.keys >= 1)
+        script.video.put_nowait(packet(900, key=True))
+        script.video.put_nowait(packet(901))
+        assert await take(slow, 2) == [900, 901]
+
+    fed(scene)
+
+
+def test_an_endless_group_is_not_kept() -> None:
+    async def scene(feed: StreamFeed, script: Script) -> None:
+        viewer = feed.join()
+        script.video.put_nowait(packet(0, key=True))
+        for n in range(1, GROUP_PACKETS + 5):
+            script.video.put_nowait(packet(n))
+            await take(viewer, 1)
+        before = script.keys
+        late = feed.join()
+        await until(lambda: script.keys > before)
+        script.video.put_nowait(packet(5000, key=True))
+        assert await take(late, 1) == [5000]
+
+    fed(scene)
+
+
+def test_the_viewers_time_line_goes_on_over_an_epoch() -> None:
+    async def scene(feed: StreamFeed, script: Script) -> None:
+        viewer = feed.join()
+        sent = [packet(100, key=True), packet(101), packet(0, key=True, epoch=2), packet(1, epoch=2)]
+        for item in sent:
+            script.video.put_nowait(item)
+        out = []
+        for _ in sent:
+            item = await viewer.next()
+            assert item is not None
+            out.append((item.out_pts90k, item.out_pts90k - item.packet.pts90k))
+        assert [pts for pts, _ in out] == [360_000, 363_600, 367_200, 370_800]
+        assert [offset for _, offset in out] == [0, 0, 367_200, 367_200]
+
+    fed(scene)
+
+
+def test_a_store_that_was_away_leaves_no_viewer_in_the_middle_of_a_group() -> None:
+    async def scene(feed: StreamFeed, script: Script) -> None:
+        viewer = feed.join()
+        script.video.put_nowait(packet(0, key=True))
+        assert await take(viewer, 1) == [0]
+        script.video.put_nowait(ConnectionError("away"))
+        script.video.put_nowait(packet(5))
+        script.video.put_nowait(packet(6, key=True))
+        assert await take(viewer, 1) == [6]
+        assert script.keys >= 1
+
+    fed(scene)
+
+
+def test_watching_is_kept_up_over_failures_and_ends_with_the_last_viewer() -> None:
+    async def scene(feed: StreamFeed, script: Script) -> None:
+        script.failing_watches = 1
+        one, two = feed.join(), feed.join()
+        await until(lambda: script.watches >= 2)
+        await feed.leave(one)
+        assert (feed.viewers, one.ended, await one.next()) == (1, True, None)
+        await feed.leave(two)
+        watches = script.watches
+        assert not [t for t in asyncio.all_tasks() if "feed" in t.get_name()]
+        # It can be watched again afterwards.
+        again = feed.join()
+        await until(lambda: script.watches > watches)
+        script.video.put_nowait(packet(50, key=True))
+        assert await take(again, 1) == [50]
+
+    fed(scene)
+
+
+def test_results_and_state_reach_every_viewer_and_are_replayed() -> None:
+    async def scene(feed: StreamFeed, script: Script) -> None:
+        script.state_hash = {"state": "RUNNING"}
+        viewer = feed.join()
+        heard: list[str] = []
+        viewer.on_message = heard.append
+        for n in range(100):
+            script.results.put_nowait((f"{n}-0", b'{"seq":%d}' % n))
+        await until(lambda: len(heard) >= 101)
+        results = [m for m in map(orjson.loads, heard) if m["t"] == "result"]
+        assert [m["data"]["seq"] for m in results] == list(range(100))
+        replay = [orjson.loads(text) for text in feed.replay()]
+        assert replay[0] == {"t": "state", "data": {"state": "RUNNING"}}
+        assert [m["data"]["seq"] for m in replay[1:]] == list(range(40, 100)), "two seconds' worth, bounded"
+
+    fed(scene)
