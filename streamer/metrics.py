@@ -34,6 +34,11 @@ class Number:
         with self._lock:
             self._values[labels] = value
 
+    def forget(self, first: str) -> None:
+        """Drop all samples whose first label is `first`."""
+        with self._lock:
+            self._values = {labels: v for labels, v in self._values.items() if labels[:1] != (first,)}
+
     def value(self, *labels: str) -> float:
         with self._lock:
             return self._values.get(labels, 0.0)
@@ -64,6 +69,12 @@ class Histogram:
                 self._sums[labels] = 0.0
             counts[bucket] += 1
             self._sums[labels] += value
+
+    def forget(self, first: str) -> None:
+        """Drop all samples whose first label is `first`."""
+        with self._lock:
+            self._counts = {labels: c for labels, c in self._counts.items() if labels[:1] != (first,)}
+            self._sums = {labels: s for labels, s in self._sums.items() if labels[:1] != (first,)}
 
     def snapshot(self) -> dict[str, Any]:
         with self._lock:
@@ -108,6 +119,12 @@ class Metrics:
         self.batch = Histogram(
             "sightline_batch_size", "Frames in one inference call", BATCH_BUCKETS, ("model",)
         )
+
+    def forget(self, stream: str) -> None:
+        """The stream was removed: its samples would stand still for ever."""
+        for family in vars(self).values():
+            if family.labels[:1] == ("stream",):
+                family.forget(stream)
 
     def snapshot(self) -> list[dict[str, Any]]:
         """All families as plain data for JSON; `prometheus_text` reads this."""

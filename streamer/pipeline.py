@@ -111,6 +111,7 @@ class Pipeline(Generic[S]):
             staged=self._stages is not None,
             lanes=lanes,
         )
+        self._began_ns: dict[int, int] = {}
         self._lanes = [
             threading.Thread(target=self._lane, name=f"lane-{spec.name}-{i}", daemon=True)
             for i in range(lanes)
@@ -151,6 +152,11 @@ class Pipeline(Generic[S]):
         self._batcher.attach(slot)
         return Inlet(slot, self._batcher, self._publisher, self._ledger)
 
+    def at_one_batch_s(self) -> float:
+        """For how long the slowest lane has been at its present batch, in seconds; 0 if all wait."""
+        now_ns = self._clock.monotonic_ns()
+        return max((now_ns - began for began in list(self._began_ns.values())), default=0) / 1e9
+
     def close(self, timeout_s: float) -> bool:
         """Stop the lanes after the batch they are at. False if one is still at it after `timeout_s`."""
         self._batcher.close()
@@ -161,18 +167,24 @@ class Pipeline(Generic[S]):
         return not any(lane.is_alive() for lane in self._lanes)
 
     def _lane(self) -> None:
+        lane = threading.get_ident()
         while (batch := self._batcher.take()) is not None:
-            if batch.stage is Stage.LOOK:
-                self._look(batch)
-                continue
-            try:
-                results = self._answer(batch)
-            except Exception as error:
-                self._fail(batch, error)
-            else:
-                self._hand_on(results)
-            finally:
-                self._batcher.done(batch)
+            self._began_ns[lane] = self._clock.monotonic_ns()
+            self._work(batch)
+            del self._began_ns[lane]
+
+    def _work(self, batch: Batch[S]) -> None:
+        if batch.stage is Stage.LOOK:
+            self._look(batch)
+            return
+        try:
+            results = self._answer(batch)
+        except Exception as error:
+            self._fail(batch, error)
+        else:
+            self._hand_on(results)
+        finally:
+            self._batcher.done(batch)
 
     def _answer(self, batch: Batch[S]) -> list[Result]:
         now = self._clock.monotonic_ns

@@ -6,10 +6,11 @@ worker needs few round trips. A frame is `emitted` in the ledger once its result
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import threading
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -40,7 +41,7 @@ class EpochOver:
     epoch: int
 
 
-Item = Result | Event | EpochOver
+Item = Result | Event | EpochOver | Callable[[], None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,18 +127,26 @@ class Publisher:
         with self._lock:
             self._follows.pop(stream, None)
 
+    def after_all(self, then: Callable[[], None]) -> None:
+        """Call `then` on the publishing thread once everything put in before is out; not at all if closed."""
+        with contextlib.suppress(Closed):
+            self._channel.put(then)
+
     def publish(self, items: Sequence[Item]) -> None:
         """Run the rules over `items` and hand all that came of it to the sinks. The thread's body; no thread needed."""
         results: list[Result] = []
         events: list[Event] = []
+        afterwards: list[Callable[[], None]] = []
         for item in items:
             if isinstance(item, Result):
                 results.append(item)
                 events.extend(self._judge(item))
             elif isinstance(item, Event):
                 events.append(item)
-            else:
+            elif isinstance(item, EpochOver):
                 events.extend(self._finish(item))
+            else:
+                afterwards.append(item)
         if results:
             self._guarded(self._results.emit_results, results, "result sink")
         if events:
@@ -145,6 +154,11 @@ class Publisher:
         for event in events:
             self._metrics.events.add(1, event.stream, event.kind)
         self._account(results)
+        for then in afterwards:
+            try:
+                then()
+            except Exception:
+                self._complain("publisher", "what was to follow failed")
 
     def _run(self) -> None:
         while True:

@@ -155,7 +155,8 @@ class StreamRunner:
             hanging = None if now.timed_out else now.source
             now.timed_out = True
         if lost:
-            self._give_up(f"{now.phase} hangs and cannot be ended")
+            message = f"{now.phase} hangs and cannot be ended"
+            self.abandon(Outcome(StreamState.RESTARTING, SourceCode.TIMEOUT, message))
         elif hanging is not None:
             log.warning("stream %s: %s hangs and is ended", self.spec.name, now.phase)
             hanging.close()
@@ -174,19 +175,21 @@ class StreamRunner:
         """Instead of `start`: the stream is wished for, but paused."""
         self._move(StreamState.PAUSED, EndCode.PAUSED, "paused")
 
-    def _give_up(self, message: str) -> None:
+    def abandon(self, outcome: Outcome | None = None) -> None:
+        """The thread is lost: speak its last word for it. Whatever it may still say, nobody hears it."""
         with self._lock:
             inlet, self._now.inlet = self._now.inlet, None
             self._stopping.set()
         if inlet is not None:
             inlet.finish(0)
-        self._come_down(Outcome(StreamState.RESTARTING, SourceCode.TIMEOUT, message))
-        self._abandoned = True  # whatever the lost thread may still say, nobody hears it
+        self._come_down(outcome or self._stop_outcome)
+        self._abandoned = True
 
     # ------------------------------------------------------------------------------------ the stream's thread
 
     def _run(self) -> None:
         tries = 0
+        self.report()
         while not self._stopping.is_set():
             outcome = self._connect_and_read()
             good = self._now.began_ns and self._age_s(self._now.began_ns) > GOOD_AFTER_S

@@ -117,6 +117,7 @@ class Stage:
             ledger=self.ledger,
             metrics=self.metrics,
             clock=self.clock,
+            max_queue_delay_s=0.0,  # the clock stands still unless a test moves it
         )
         self.surroundings = Surroundings(
             pipeline_for=lambda spec: self.pipeline,

@@ -1,0 +1,262 @@
+import threading
+
+import orjson
+import pytest
+
+from streamer.config import StreamConfig
+from streamer.errors import StoreError
+from streamer.runner import StreamRunner
+from streamer.types import StreamState
+from streamer.worker import LEAVE_S, RELOAD_FAILED_S, REPORT_S, Worker
+from tests.fakes.streams import HANG, stage
+
+LIVE = [3, HANG]
+
+
+class Border:
+    def __init__(self):
+        self.beats, self.forgotten, self.watching = [], [], set()
+
+    def heartbeat(self, fields):
+        self.beats.append(fields)
+
+    def watched(self, streams):
+        return self.watching & set(streams)
+
+    def forget(self, stream):
+        self.forgotten.append(stream)
+
+    def counts(self):
+        return {"events_waiting": 7}
+
+
+class Desired:
+    def __init__(self, *specs):
+        self.broken, self.loads = False, 0
+        self.set(*specs)
+
+    def set(self, *specs):
+        self.specs = {spec.name: spec for spec in specs}
+
+    def load(self):
+        self.loads += 1
+        if self.broken:
+            raise StoreError("Redis does not answer")
+        return self.specs
+
+
+class Tap:
+    def __init__(self):
+        self.watched, self.keys, self.closed = False, 0, False
+
+    @property
+    def wanted(self):
+        return self.watched
+
+    def offer(self, ref, picture):
+        pass
+
+    def set_watched(self, watched):
+        self.watched = watched
+
+    def request_keyframe(self):
+        self.keys += 1
+
+    def close(self):
+        self.closed = True
+
+
+def spec(name="cam", **fields):
+    return StreamConfig(name=name, url=f"rtsp://camera/{name}", **fields)
+
+
+class Rig:
+    def __init__(self, it, *specs):
+        self.it, self.border, self.desired, self.taps = it, Border(), Desired(*specs), {}
+        self.stalled = ""
+        self.worker = Worker(
+            desired=self.desired,
+            border=self.border,
+            runner_for=lambda spec, tap: StreamRunner(spec, it.surroundings, tap=tap),
+            tap_for=self.tap_for,
+            stalled=lambda: self.stalled,
+            publisher=it.publisher,
+            ledger=it.ledger,
+            metrics=it.metrics,
+            clock=it.clock,
+            backend="numpy",
+        )
+
+    def tap_for(self, name):
+        self.taps[name] = Tap()
+        return self.taps[name]
+
+    def change(self, *specs):
+        self.desired.set(*specs)
+        self.worker.tell({"op": "streams"})
+
+    def until(self, condition):
+        """Tick until it is so; threads do the rest meanwhile."""
+        for _ in range(2000):
+            self.worker.tick()
+            if condition():
+                return
+            threading.Event().wait(0.005)
+        raise AssertionError("it did not come about")
+
+    def answered(self, name, epoch=1):
+        return len([r for r in self.it.sink.results if r.ref.stream == name and r.ref.epoch == epoch]) == 3
+
+
+def test_streams_come_and_go_while_the_others_run_on():
+    with stage({"a": [LIVE], "b": [LIVE]}) as it:
+        rig = Rig(it, spec("a"))
+        rig.until(lambda: rig.answered("a"))
+        rig.change(spec("a"), spec("b"))
+        rig.until(lambda: rig.answered("b"))
+        assert rig.worker.running == {"a": StreamState.RUNNING, "b": StreamState.RUNNING}
+        rig.change(spec("b"))
+        rig.until(lambda: rig.border.forgotten == ["a"])
+        assert rig.worker.running == {"b": StreamState.RUNNING}
+        assert rig.taps["a"].closed and not rig.taps["b"].closed
+        assert it.ledger.streams() == ["b"] and it.states("a")[-1] == "ENDED"
+        assert 'stream="a"' not in repr(it.metrics.snapshot())
+        assert rig.worker.close(10)
+    assert [s.epoch for s in it.sources] == [1, 1]  # b was never interrupted
+    assert {e.attrs["code"] for e in it.events("down")} == {"STREAM_REMOVED", "WORKER_STOPPED"}
+
+
+def test_a_changed_stream_starts_anew_with_the_next_epoch():
+    with stage({"a": [LIVE]}) as it:
+        rig = Rig(it, spec("a"))
+        rig.until(lambda: rig.answered("a"))
+        rig.change(spec("a", max_fps=5))
+        rig.until(lambda: rig.answered("a", epoch=2))
+        assert rig.worker.running == {"a": StreamState.RUNNING} and rig.border.forgotten == []
+        assert rig.worker.close(10)
+
+
+def test_pause_and_resume():
+    with stage({"a": [LIVE]}) as it:
+        rig = Rig(it, spec("a"))
+        rig.until(lambda: rig.answered("a"))
+        rig.change(spec("a", paused=True))
+        rig.until(lambda: rig.worker.running == {"a": StreamState.PAUSED})
+        assert it.sources[0].closed.is_set() and it.states("a")[-1] == "PAUSED"
+        rig.change(spec("a"))
+        rig.until(lambda: rig.answered("a", epoch=2))
+        assert rig.worker.close(10)
+
+
+def test_removed_and_wished_for_again_at_once():
+    with stage({"a": [LIVE]}) as it:
+        rig = Rig(it, spec("a"))
+        rig.until(lambda: rig.answered("a"))
+        rig.change()
+        rig.worker.tick()
+        rig.change(spec("a"))
+        rig.until(lambda: rig.answered("a", epoch=2))
+        assert rig.border.forgotten == [] and rig.worker.close(10)
+
+
+def test_a_wish_that_cannot_be_read_changes_nothing():
+    with stage({"a": [LIVE]}) as it:
+        rig = Rig(it, spec("a"))
+        rig.until(lambda: rig.answered("a"))
+        rig.desired.broken = True
+        rig.worker.tell({"op": "streams"})
+        rig.worker.tick()
+        assert rig.worker.running == {"a": StreamState.RUNNING}
+        rig.desired.broken = False
+        rig.desired.set()
+        it.clock.advance(RELOAD_FAILED_S)
+        rig.until(lambda: rig.worker.running == {})  # without another announcement
+        assert rig.worker.close(10)
+
+
+def test_a_lost_announcement_is_made_up_for():
+    with stage({"a": [LIVE]}) as it:
+        rig = Rig(it)
+        rig.worker.tick()
+        rig.desired.set(spec("a"))
+        rig.worker.tick()
+        assert rig.worker.running == {}
+        it.clock.advance(5)
+        rig.worker.tick()
+        assert list(rig.worker.running) == ["a"] and rig.worker.close(10)
+
+
+def test_viewers_are_served_at_once_and_given_up_when_nobody_watches():
+    with stage({"a": [LIVE]}) as it:
+        rig = Rig(it, spec("a"))
+        rig.worker.tick()
+        rig.worker.tell({"op": "watch", "stream": "a"})
+        rig.worker.tell({"op": "keyframe", "stream": "a"})
+        rig.worker.tell({"op": "watch", "stream": "nobody"})
+        rig.worker.tell({"op": "nonsense"})
+        rig.worker.tick()
+        assert rig.taps["a"].watched and rig.taps["a"].keys == 1
+        it.clock.advance(REPORT_S)
+        rig.border.watching = {"a"}
+        rig.worker.tick()
+        assert rig.taps["a"].watched
+        it.clock.advance(REPORT_S)
+        rig.border.watching = set()
+        rig.worker.tick()
+        assert not rig.taps["a"].watched and rig.worker.close(10)
+
+
+def test_heartbeats_carry_the_metrics_and_stop_when_a_lane_is_stuck():
+    with stage({"a": [LIVE]}) as it:
+        rig = Rig(it, spec("a"))
+        rig.until(lambda: rig.answered("a"))
+        it.clock.advance(REPORT_S)
+        rig.worker.tick()
+        beat = rig.border.beats[-1]
+        families = {f["name"]: f["samples"] for f in orjson.loads(beat["metrics"])}
+        assert (beat["backend"], beat["streams"]) == ("numpy", "1")
+        assert {"labels": {"stream": "a", "end": "emitted"}, "value": 3.0} in families[
+            "sightline_frames_total"
+        ]
+        assert families["sightline_spooled_events"] == [{"labels": {}, "value": 7}]
+        beats = len(rig.border.beats)
+        rig.stalled = "a lane has been at one batch for 30 s"
+        it.clock.advance(REPORT_S)
+        rig.worker.tick()
+        assert len(rig.border.beats) == beats and rig.worker.close(10)
+
+
+def test_a_stream_that_will_not_end_is_left_behind():
+    free = threading.Event()
+
+    def deaf(source):
+        assert free.wait(30)
+
+    with stage({"a": [[3, deaf]], "b": [LIVE]}) as it:
+        rig = Rig(it, spec("a"), spec("b"))
+        rig.until(lambda: rig.answered("a") and rig.answered("b"))
+        rig.change(spec("b"))
+        rig.worker.tick()
+        it.clock.advance(LEAVE_S)
+        rig.until(lambda: rig.border.forgotten == ["a"])
+        assert rig.worker.running == {"b": StreamState.RUNNING}
+        free.set()
+        assert rig.worker.close(10)
+
+
+@pytest.mark.parametrize("count", [0, 3])
+def test_run_ends_when_told_to(count):
+    names = [f"s{i}" for i in range(count)]
+    with stage({name: [LIVE] for name in names}) as it:
+        rig = Rig(it, *(spec(name) for name in names))
+        stop = threading.Event()
+        thread = threading.Thread(target=rig.worker.run, args=(stop,))
+        thread.start()
+        for name in names:
+            it.sink.wait_for(lambda name=name: rig.answered(name))
+        stop.set()
+        rig.worker.wake()
+        thread.join(10)
+        assert not thread.is_alive() and rig.worker.close(10)
+    for name in names:
+        assert it.ledger.counts(name).in_flight == 0 and it.states(name)[-1] == "ENDED"
