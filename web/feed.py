@@ -16,6 +16,8 @@ from typing import Protocol
 
 import orjson
 
+from streamer.client import VideoPacket
+
 log = logging.getLogger(__name__)
 
 WATCH_TTL_S = 5
@@ -34,50 +36,38 @@ _RETRY_S = 0.5
 _BLOCK_MS = 1000
 
 
-@dataclass(frozen=True, slots=True)
-class VideoPacket:
-    """One encoded picture as stored: H.264 Annex B, `pts90k` in 90 kHz ticks; `id` is its place in the store."""
-
-    id: str
-    data: bytes
-    key: bool
-    pts90k: int
-    epoch: int
-    seq: int
-
-
 class VideoStore(Protocol):
-    """What a feed needs of the store. Calls raise on a lost connection, and are tried again by the feed."""
+    """What viewers need of `AsyncClient`. Calls raise while the store is away, and are tried again by the feed."""
 
-    async def has_stream(self, stream: str) -> bool:
+    async def has_stream(self, stream: str, /) -> bool:
         """Whether a stream of this name is wanted (runs, or should)."""
         ...
 
-    async def read_video(self, stream: str, after: str, block_ms: int) -> Sequence[VideoPacket]:
+    async def read_video(self, stream: str, after: str, block_ms: int, /) -> Sequence[VideoPacket]:
         """Packets after the id, waiting up to `block_ms` for the first."""
         ...
 
-    async def tails(self, stream: str) -> tuple[str, str]:
+    async def tails(self, stream: str, /) -> tuple[str, str]:
         """The ids of the newest packet and of the newest result (`0-0` where there are none)."""
         ...
 
-    async def fresh_group(self, stream: str) -> Sequence[VideoPacket]:
+    async def fresh_group(self, stream: str, /) -> Sequence[VideoPacket]:
         """The packets since the last key frame, if they are of now (another process watches), else none."""
         ...
 
-    async def read_results(self, stream: str, after: str, block_ms: int) -> Sequence[tuple[str, bytes]]:
+    async def read_results(self, stream: str, after: str, block_ms: int, /) -> Sequence[tuple[str, bytes]]:
         """(id, Result JSON) after the id, as `read_video`."""
         ...
 
-    async def state(self, stream: str) -> Mapping[str, str]:
+    async def state(self, stream: str, /) -> Mapping[str, str]:
         """The stream's state hash; empty if there is none."""
         ...
 
-    async def keep_watched(self, stream: str, ttl_s: int) -> None:
+    async def keep_watched(self, stream: str, ttl_s: int, /) -> None:
         """Say that somebody watches, for the next `ttl_s` seconds."""
         ...
 
-    async def request_keyframe(self, stream: str) -> None:
+    async def request_keyframe(self, stream: str, /) -> None:
         """Ask the worker for a key frame soon."""
         ...
 

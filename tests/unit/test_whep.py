@@ -18,10 +18,10 @@ from aiortc import RTCConfiguration, RTCPeerConnection, RTCSessionDescription
 from aiortc.mediastreams import MediaStreamError
 from fastapi import FastAPI, Request, Response
 
+from streamer.client import VideoPacket
 from streamer.clock import SystemClock
 from streamer.sinks.video import VideoPublisher
 from streamer.types import FrameRef
-from web.feed import VideoPacket
 from web.problems import Refused
 from web.whep import WhepServer
 

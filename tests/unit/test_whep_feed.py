@@ -8,7 +8,8 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 
 import orjson
 
-from web.feed import GROUP_PACKETS, QUEUE_PACKETS, StreamFeed, Subscription, VideoPacket
+from streamer.client import VideoPacket
+from web.feed import GROUP_PACKETS, QUEUE_PACKETS, StreamFeed, Subscription
 
 
 def packet(n: int, *, key: bool = False, epoch: int = 1, pts90k: int | None = None) -> VideoPacket:
