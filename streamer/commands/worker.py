@@ -1,0 +1,264 @@
+"""`sightline worker`: the process that decodes, infers and publishes. Started by the supervisor, so help hides it.
+
+All concrete parts of a worker meet here and nowhere else. Its streams are those in Redis (`sl:streams`).
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import signal
+import sys
+import threading
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+if TYPE_CHECKING:
+    from streamer.config import StreamConfig
+    from streamer.pipeline import Pipeline
+    from streamer.ports import Engine
+
+log = logging.getLogger(__name__)
+
+# A lane's Python is short; the interpreter's 5 ms between switches would leave the other lane's engine idle meanwhile.
+SWITCH_INTERVAL_S = 0.0005
+# More lanes than this and their Python, which one core runs at a time, is what limits them.
+MOST_LANES = 8
+# A batch takes milliseconds. A lane that has been at one for this long will not come back.
+STALL_S = 20.0
+
+
+def register(app: typer.Typer) -> None:
+    app.command(hidden=True)(worker)
+
+
+def worker(
+    redis_url: Annotated[str, typer.Option(envvar="REDIS_URL", help="Where Redis is.", show_default=False)],
+    data_dir: Annotated[
+        Path, typer.Option(envvar="SIGHTLINE_DATA", help="Where engines, spool and epochs are kept.")
+    ],
+    backend: Annotated[str, typer.Option(help="What runs the engines.")] = "openvino",
+    precision: Annotated[str, typer.Option(help="auto, bf16 or f32.")] = "auto",
+    max_batch_size: Annotated[int, typer.Option(min=1, max=64)] = 8,
+    max_queue_delay_ms: Annotated[float, typer.Option(min=0)] = 20.0,
+    results_maxlen: Annotated[int, typer.Option(min=1)] = 300,
+    events_maxlen: Annotated[int, typer.Option(min=1)] = 100_000,
+    drain_deadline_s: Annotated[float, typer.Option(min=0)] = 5.0,
+    lanes: Annotated[
+        int | None, typer.Option(min=1, help="Inferences side by side; default: one per CPU.")
+    ] = None,
+) -> None:
+    """Run the streams that Redis names, until SIGTERM."""
+    logging.basicConfig(
+        level=os.environ.get("LOG_LEVEL", "INFO").upper(), format="%(asctime)s %(levelname)s %(message)s"
+    )
+    sys.setswitchinterval(SWITCH_INTERVAL_S)
+    stop = threading.Event()
+    wakes: list[Callable[[], None]] = []
+
+    def asked(number: int, frame: object) -> None:
+        stop.set()
+        for wake in wakes:
+            wake()
+
+    signal.signal(signal.SIGTERM, asked)
+    signal.signal(signal.SIGINT, asked)
+    clean = run(
+        redis_url,
+        data_dir.expanduser().absolute(),
+        backend=backend,
+        precision=precision,
+        max_batch_size=max_batch_size,
+        max_queue_delay_s=max_queue_delay_ms / 1000,
+        results_maxlen=results_maxlen,
+        events_maxlen=events_maxlen,
+        drain_deadline_s=drain_deadline_s,
+        lanes=lanes or lanes_for(_usable_cpus()),
+        stop=stop,
+        on_made=wakes.append,
+    )
+    if not clean:
+        raise typer.Exit(1)
+
+
+def lanes_for(cpus: int) -> int:
+    """One single-threaded lane per CPU: the stages of one stream fill two lanes, and more streams more."""
+    return max(1, min(cpus, MOST_LANES))
+
+
+def run(
+    redis_url: str,
+    data_dir: Path,
+    *,
+    backend: str,
+    precision: str,
+    max_batch_size: int,
+    max_queue_delay_s: float,
+    results_maxlen: int,
+    events_maxlen: int,
+    drain_deadline_s: float,
+    lanes: int,
+    stop: threading.Event,
+    on_made: Callable[[Callable[[], None]], None] = lambda wake: None,
+) -> bool:
+    """Compose a worker and run it until `stop`; then drain. False if something did not end within the deadline.
+
+    `on_made` is given what to call after `stop` was set, so that it is seen at once.
+    """
+    from engines.zoo import open_engine, task_for
+    from streamer.clock import SystemClock
+    from streamer.desired import DesiredStreams
+    from streamer.ledger import Ledger
+    from streamer.metrics import Metrics
+    from streamer.pipeline import Pipeline
+    from streamer.publisher import Publisher
+    from streamer.rules.presence import Presence
+    from streamer.runner import StreamRunner, Surroundings
+    from streamer.sinks.redis import RedisSink
+    from streamer.sinks.video import VideoPublisher
+    from streamer.sources import open_source
+    from streamer.worker import Worker
+
+    clock, ledger, metrics = SystemClock(), Ledger(), Metrics()
+    sink = RedisSink(
+        redis_url, data_dir, clock=clock, results_maxlen=results_maxlen, events_maxlen=events_maxlen
+    )
+    desired = DesiredStreams(redis_url)
+    publisher = Publisher(
+        rules=[Presence()], results=sink, events=sink, ledger=ledger, metrics=metrics, clock=clock
+    )
+
+    def make_pipeline(model: str) -> tuple[Engine, Pipeline[Any]]:
+        engine = open_engine(
+            model,
+            backend=backend,
+            precision=precision,
+            max_batch_size=max_batch_size,
+            threads=lanes,
+            streams=lanes,
+            cache_dir=data_dir / "engines",
+            on_progress=lambda line: log.info("%s: %s", model, line),
+        )
+        pipeline: Pipeline[Any] = Pipeline(
+            engine,
+            task_for(engine.spec),
+            publisher,
+            ledger=ledger,
+            metrics=metrics,
+            clock=clock,
+            lanes=lanes,
+            max_batch_size=max_batch_size,
+            max_queue_delay_s=max_queue_delay_s,
+        )
+        return engine, pipeline
+
+    models = Models(make_pipeline)
+    surroundings = Surroundings(
+        pipeline_for=models.pipeline_for,
+        open_source=open_source,
+        publisher=publisher,
+        epochs=sink,
+        states=sink,
+        ledger=ledger,
+        metrics=metrics,
+        clock=clock,
+    )
+    made = Worker(
+        desired=desired,
+        border=sink,
+        runner_for=lambda spec, tap: StreamRunner(spec, surroundings, tap=tap),
+        tap_for=lambda stream: VideoPublisher(stream, sink, clock),
+        stalled=models.stalled,
+        publisher=publisher,
+        ledger=ledger,
+        metrics=metrics,
+        clock=clock,
+        backend=backend,
+    )
+    on_made(made.wake)
+    sink.open()
+    publisher.start()
+    sink.listen(made.tell)
+    try:
+        made.run(stop)
+    finally:
+        certain = _end_for_certain(drain_deadline_s + 3.0)
+        clean = made.close(drain_deadline_s)
+        clean = models.close(1.0) and clean
+        clean = publisher.close(1.0) and clean
+        desired.close()
+        sink.close()
+        certain.cancel()
+    return clean
+
+
+class Models:
+    """The engines and pipelines there are, one per model, made when a stream first asks. Safe from any thread."""
+
+    def __init__(self, make: Callable[[str], tuple[Engine, Pipeline[Any]]]) -> None:
+        self._make = make
+        self._lock = threading.Lock()
+        self._making: dict[str, threading.Lock] = {}
+        self._made: dict[str, tuple[Engine, Pipeline[Any]]] = {}
+        self._closed = False
+
+    def pipeline_for(self, spec: StreamConfig) -> Pipeline[Any]:
+        """The pipeline of the stream's model; may build an engine, which holds up only those who want the same one."""
+        from streamer.errors import EngineError
+
+        with self._lock:
+            making = self._making.setdefault(spec.model, threading.Lock())
+        with making:
+            made = self._made.get(spec.model)
+            if made is None:
+                made = self._make(spec.model)
+                with self._lock:
+                    if self._closed:
+                        raise EngineError("the worker is stopping", where=spec.name)
+                    self._made[spec.model] = made
+                    made[1].start()
+        return made[1]
+
+    def stalled(self) -> str:
+        """Which model's lane does not come back from its engine, in words; empty if all is well."""
+        with self._lock:
+            made = dict(self._made)
+        for model, (_, pipeline) in made.items():
+            if (seconds := pipeline.at_one_batch_s()) > STALL_S:
+                return f"a lane of {model} has been at one batch for {seconds:.0f} s"
+        return ""
+
+    def close(self, timeout_s: float) -> bool:
+        """Stop all lanes and let go of the engines. False if a lane did not come back."""
+        with self._lock:
+            self._closed = True
+            made, self._made = list(self._made.values()), {}
+        clean = True
+        for engine, pipeline in made:
+            # An engine with a lane still in it must not be closed under it; the process ends soon anyway.
+            if pipeline.close(timeout_s):
+                engine.close()
+            else:
+                clean = False
+        return clean
+
+
+def _usable_cpus() -> int:
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def _end_for_certain(after_s: float) -> threading.Timer:
+    """Should a native library not return, the process ends all the same."""
+
+    def end() -> None:
+        log.error("the worker did not end by itself")
+        logging.shutdown()
+        os._exit(1)
+
+    timer = threading.Timer(after_s, end)
+    timer.daemon = True
+    timer.start()
+    return timer
