@@ -25,7 +25,7 @@ from streamer.ports import EngineSpec, Tensors
 
 log = logging.getLogger(__name__)
 
-SIZES = (1, 2, 4, 8)  # the batch sizes compiled, as far as max_batch_size reaches
+SIZES = (1, 2, 4)  # the batch sizes compiled, as far as max_batch_size reaches
 
 _core_lock = threading.Lock()
 _core: ov.Core | None = None

@@ -1,0 +1,134 @@
+"""The gate's arithmetic: what it forgives, what it does not, and that it says the numbers."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from engines.build import parity
+from engines.build.parity import LIMITS, compare, gate
+from streamer.errors import ParityError
+
+B, K, Q, C, D, M, H, W = 8, 4, 10, 3, 16, 6, 18, 32
+Answer = dict[str, NDArray[Any]]
+
+
+@pytest.fixture
+def valid() -> NDArray[np.float32]:
+    return (np.arange(K) < 2).astype(np.float32)[None].repeat(B, axis=0)
+
+
+@pytest.fixture
+def answer() -> Answer:
+    rng = np.random.default_rng(0)
+    boxes = rng.uniform(0.2, 0.8, (B, K + Q, 4))
+    boxes[..., 2:] *= 0.4
+    shapes: dict[str, Any] = {
+        "pred_logits": rng.normal(-3, 2, (B, K + Q, C)),
+        "pred_boxes": boxes,
+        "mask_embed": rng.normal(size=(B, K + Q, M)),
+        "mask_features": rng.normal(size=(B, M, H, W)),
+        "next_hs": rng.normal(size=(B, K + Q, D)),
+    }
+    return {name: array.astype(np.float32) for name, array in shapes.items()}
+
+
+def changed(answer: Answer, **new: NDArray[Any]) -> Answer:
+    return {**{k: v.copy() for k, v in answer.items()}, **new}
+
+
+def judge(
+    reference: Answer, other: Answer, valid: NDArray[np.float32], precision: str = "f32"
+) -> dict[str, Any]:
+    return dict(gate([compare(reference, other, valid, "test")], precision, "here"))
+
+
+def test_the_same_answer_differs_by_nothing(answer: Answer, valid: NDArray[np.float32]) -> None:
+    report = judge(answer, changed(answer), valid)
+    [batch] = report["batches"]
+    assert set(batch["clean"].values()) == {0.0}
+    assert (batch["touched"], batch["swapped"], batch["batch"]) == (None, 0.0, B)
+
+
+def test_object_rows_in_another_order_are_the_same_answer(answer: Answer, valid: NDArray[np.float32]) -> None:
+    order = np.concatenate([np.arange(K), K + np.random.default_rng(1).permutation(Q)])
+    rows = ("pred_logits", "pred_boxes", "mask_embed", "next_hs")
+    shuffled = changed(answer, **{name: answer[name][:, order] for name in rows})
+    [batch] = judge(answer, shuffled, valid)["batches"]
+    assert set(batch["clean"].values()) == {0.0}
+
+
+def test_track_rows_in_another_order_are_refused(answer: Answer, valid: NDArray[np.float32]) -> None:
+    order = [1, 0, *range(2, K + Q)]
+    rows = ("pred_logits", "pred_boxes", "mask_embed", "next_hs")
+    with pytest.raises(ParityError, match="boxes"):
+        judge(answer, changed(answer, **{name: answer[name][:, order] for name in rows}), valid)
+
+
+def test_empty_slots_may_hold_anything(answer: Answer, valid: NDArray[np.float32]) -> None:
+    other = changed(answer)
+    for name in ("pred_logits", "pred_boxes", "mask_embed", "next_hs"):
+        other[name][:, 2:K] = np.nan
+    assert judge(answer, other, valid)
+
+
+@pytest.mark.parametrize("precision", ["f32", "bf16"])
+@pytest.mark.parametrize(
+    ("name", "measure"),
+    [
+        ("pred_logits", "scores"),
+        ("mask_embed", "mask_kernels"),
+        ("next_hs", "queries"),
+        ("mask_features", "mask_features"),
+    ],
+)
+def test_a_drift_beyond_the_precision_is_refused_with_its_number(
+    answer: Answer, valid: NDArray[np.float32], precision: str, name: str, measure: str
+) -> None:
+    limit = getattr(LIMITS[precision].clean, measure)
+    noise = np.random.default_rng(2).normal(size=answer[name].shape).astype(np.float32)
+    scale = 40 * limit if name == "pred_logits" else 3 * limit
+    with pytest.raises(ParityError, match=rf"at batch 8 on test: .*{measure} \S+ over {limit:.2g}") as caught:
+        judge(answer, changed(answer, **{name: answer[name] + scale * noise}), valid, precision)
+    assert "\n" not in str(caught.value)
+    small = 0.1 * limit * noise
+    assert judge(answer, changed(answer, **{name: answer[name] + small}), valid, precision)
+
+
+def test_a_weak_row_may_be_swapped_but_not_an_object(answer: Answer, valid: NDArray[np.float32]) -> None:
+    quiet = changed(answer)
+    quiet["pred_logits"][0, K] = -6
+    other = changed(quiet)
+    other["pred_boxes"][0, K] = [0.05, 0.05, 0.01, 0.01]
+    [batch] = judge(quiet, other, valid)["batches"]
+    assert batch["swapped"] == pytest.approx(1 / (B * Q)) and batch["touched_share"] == 1 / B
+    loud = changed(quiet)
+    loud["pred_logits"][0, K, 0] = 3
+    with pytest.raises(ParityError, match=r"an object of score 0\.95 not found"):
+        judge(loud, other, valid)
+
+
+def test_many_swaps_are_no_rounding(answer: Answer, valid: NDArray[np.float32]) -> None:
+    quiet = changed(answer, pred_logits=np.full_like(answer["pred_logits"], -6))
+    other = changed(quiet)
+    other["pred_boxes"][:, K:] = np.random.default_rng(9).uniform(0.2, 0.3, (B, Q, 4))
+    with pytest.raises(ParityError, match="swapped rows"):
+        judge(quiet, other, valid, "bf16")
+
+
+@pytest.mark.parametrize("name", ["pred_logits", "pred_boxes", "mask_embed", "mask_features", "next_hs"])
+def test_one_nan_is_refused(answer: Answer, valid: NDArray[np.float32], name: str) -> None:
+    other = changed(answer)
+    other[name][3, 0] = np.nan  # a valid track row, or a mask channel
+    with pytest.raises(ParityError, match="nan"):
+        judge(answer, other, valid, "bf16")
+
+
+def test_every_precision_has_limits_and_the_fine_ones_are_finer() -> None:
+    assert set(LIMITS) == {"f32", "bf16"}
+    fine, coarse = LIMITS["f32"].clean, LIMITS["bf16"].clean
+    for name in parity.Rounding.__dataclass_fields__:
+        assert getattr(fine, name) < getattr(coarse, name)
