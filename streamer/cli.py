@@ -84,10 +84,6 @@ def run(args: Sequence[str] | None = None) -> int:
         return _usage(error)
     except (KeyboardInterrupt, typer.Abort):
         return INTERRUPTED
-    except BrokenPipeError:
-        # `sightline events tail | head`: the reader has seen enough. Python must not flush into the closed pipe.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return OK
     except Exception as error:
         told = f"unexpected {type(error).__name__}: {error} — run again with --debug and report this"
         return _fail(" ".join(told.split()), FAILED)

@@ -1,0 +1,175 @@
+"""Commands that talk to a running server, against a real Redis of our own in the data folder."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+import redis
+
+from streamer.cli import run
+from streamer.sinks.redis_server import EmbeddedRedis
+from streamer.types import Event, EventKind, event_id
+from streamer.wire import encode_event, keys
+
+ROOT = Path(__file__).parent.parent.parent
+WALL_NS = 1_700_000_000_000_000_000
+
+
+@pytest.fixture
+def server(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
+    """A Redis that `sightline` finds by itself: that of the data folder."""
+    monkeypatch.delenv("REDIS_URL", raising=False)
+    monkeypatch.setenv("SIGHTLINE_DATA", str(tmp_path / "data"))
+    monkeypatch.setenv("COLUMNS", "120")
+    with EmbeddedRedis(tmp_path / "data") as embedded:
+        client = redis.Redis.from_url(embedded.url)
+        yield client
+        client.close()
+
+
+@dataclass(frozen=True, slots=True)
+class Done:
+    """How a command ended and what it said."""
+
+    returncode: int
+    stdout: str
+    stderr: str
+
+
+@pytest.fixture
+def said(capsys: pytest.CaptureFixture[str]) -> Callable[..., Done]:
+    """Run a command in this process, which is quick; test_cli.py runs them in their own."""
+
+    def run_it(*args: str) -> Done:
+        code = run(args)
+        return Done(code, *capsys.readouterr())
+
+    return run_it
+
+
+def happen(server: Any, stream: str, seq: int, kind: EventKind = EventKind.APPEAR) -> Event:
+    track = seq if kind is EventKind.APPEAR else None
+    event = Event(
+        id=event_id(stream, 1, seq, kind, track),
+        kind=kind,
+        stream=stream,
+        epoch=1,
+        seq=seq,
+        wall_ns=WALL_NS + seq,
+        track_id=track,
+        attrs={"label": "dog", "score": 0.9, "box_xyxy": [1.0, 2.0, 3.0, 4.0]} if track is not None else {},
+    )
+    fields = {"id": event.id, "kind": str(kind), "data": encode_event(event)}
+    server.xadd(keys.events(stream), fields, id=f"{WALL_NS // 1_000_000 + seq}-{seq}")
+    return event
+
+
+def test_streams_are_added_listed_and_removed(server: Any, said: Callable[..., Done]) -> None:
+    heard = server.pubsub()
+    heard.subscribe(keys.CONTROL)
+    assert heard.get_message(timeout=5)["type"] == "subscribe"
+
+    added = said("streams", "add", "door", "rtsp://root:hunter2@cam/1", "--max-fps", "5")
+    assert (added.returncode, added.stderr) == (0, "")
+    assert added.stdout == "door: added rtsp://***@cam/1\n"
+    assert json.loads(heard.get_message(timeout=5)["data"]) == {"op": "streams"}
+    kept = json.loads(server.hget(keys.STREAMS, "door"))
+    assert (kept["url"], kept["max_fps"]) == ("rtsp://root:hunter2@cam/1", 5.0)
+
+    server.hset(keys.state("door"), mapping={"state": "ERROR", "error_code": "STREAM_TIMEOUT", "epoch": "3"})
+    listed = said("streams", "ls")
+    assert listed.returncode == 0
+    for shown in ("door", "ERROR STREAM_TIMEOUT", "rtsp://***@cam/1"):
+        assert shown in listed.stdout
+    rows = json.loads(said("streams", "ls", "--json").stdout)
+    assert [(row["name"], row["url"], row["status"]["epoch"]) for row in rows] == [
+        ("door", "rtsp://***@cam/1", "3")
+    ]
+    assert "hunter2" not in listed.stdout
+
+    again = said("streams", "add", "door", "world://street")
+    assert again.returncode == 1
+    assert "there is a stream door already" in again.stderr
+
+    removed = said("streams", "rm", "door")
+    assert removed.stdout == "door: removed\n"
+    assert server.hlen(keys.STREAMS) == 0
+    gone = said("streams", "rm", "door")
+    assert gone.returncode == 1
+    assert "there is no stream door" in gone.stderr
+
+
+def test_a_wrong_stream_changes_nothing(server: Any, said: Callable[..., Done]) -> None:
+    for name, url, why in (
+        ("a b", "world://street", "name: not a name"),
+        ("a", "rtps://cam", "did you mean rtsp://?"),
+        ("a", "gone.mp4", "there is no file"),
+    ):
+        done = said("streams", "add", name, url)
+        assert done.returncode == 1
+        assert why in done.stderr
+        assert len(done.stderr.splitlines()) == 1
+    assert server.hlen(keys.STREAMS) == 0
+
+
+def test_tail_gives_what_redis_holds(server: Any, said: Callable[..., Done]) -> None:
+    happened = [happen(server, "door", seq) for seq in range(1, 6)]
+    happened.append(happen(server, "gate", 9, EventKind.UP))
+    raw = [fields[b"data"].decode() for _, fields in server.xrange(keys.events("door"))]
+
+    done = said("events", "tail", "--json", "--no-follow", "--from", "start", "--stream", "door")
+    assert done.stdout.splitlines() == raw
+
+    newest = said("events", "tail", "--json", "--no-follow", "-n", "2")
+    assert [json.loads(line)["id"] for line in newest.stdout.splitlines()] == [e.id for e in happened[-2:]]
+
+    ups = said("events", "tail", "--no-follow", "--kind", "up")
+    assert [line.split()[1:] for line in ups.stdout.splitlines()] == [["gate", "up"]]
+
+    told = said("events", "tail", "--no-follow", "--stream", "door", "-n", "1").stdout
+    assert told.split()[1:] == ["door", "appear", "dog", "#5", "score", "0.90", "box", "1,2,3,4"]
+
+
+def test_tail_goes_on_where_it_ended(server: Any, said: Callable[..., Done]) -> None:
+    for seq in (1, 2):
+        happen(server, "door", seq)
+    first = said("events", "tail", "--json", "--no-follow", "--from", "start")
+    assert len(first.stdout.splitlines()) == 2
+    cursor = first.stderr.split("--from ")[1].strip()
+    third = happen(server, "door", 3)
+    second = said("events", "tail", "--json", "--no-follow", "--from", cursor)
+    assert [json.loads(line)["id"] for line in second.stdout.splitlines()] == [third.id]
+
+    entry, _ = server.xrange(keys.events("door"))[0]
+    behind = said("events", "tail", "--json", "--no-follow", "--stream", "door", "--from", entry.decode())
+    assert [json.loads(line)["seq"] for line in behind.stdout.splitlines()] == [2, 3]
+
+
+def test_a_wrong_cursor_or_kind_is_one_line(server: Any, said: Callable[..., Done]) -> None:
+    done = said("events", "tail", "--from", "yesterday")
+    assert (done.returncode, len(done.stderr.splitlines())) == (1, 1)
+    assert "not a place in the events" in done.stderr
+    assert said("events", "tail", "--kind", "explode").returncode == 2
+
+
+def test_tail_follows_and_ends_quietly_when_the_reader_does(server: Any) -> None:
+    happen(server, "door", 1)
+    command = [sys.executable, "-c", "from streamer.cli import main; main()", "events", "tail", "--json"]
+    with subprocess.Popen(
+        command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    ) as process:
+        assert process.stdout is not None and process.stderr is not None
+        assert json.loads(process.stdout.readline())["seq"] == 1
+        happen(server, "door", 2)
+        assert json.loads(process.stdout.readline())["seq"] == 2
+        process.stdout.close()  # as `head` does
+        happen(server, "door", 3)
+        assert process.wait(20) == 0
+        assert process.stderr.read() == ""
