@@ -7,7 +7,6 @@ far to near on the canvas (colour and tag in one call), then the mean of each bl
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
 
 import cv2
 import numpy as np
@@ -17,13 +16,14 @@ from streamer.types import frozen_array
 from streamer.world.bicycles import bicycle_shapes
 from streamer.world.camera import F64, MARGIN, SUPERSAMPLE
 from streamer.world.dogs import dog_shapes
-from streamer.world.draw import FIRST_OBJECT, MAX_OBJECTS, SHIFT, Shape, Tint, fixed, paint
+from streamer.world.draw import FIRST_OBJECT, MAX_OBJECTS, Shape, Tint, paint
 from streamer.world.drawn import Drawn
-from streamer.world.layout import Layout, plan
+from streamer.world.layout import Layout, Prop, plan
 from streamer.world.light import Light, light_at
 from streamer.world.people import person_shapes, pose
 from streamer.world.props import Sprite, make_sprite
 from streamer.world.scenery import draw_background
+from streamer.world.shadows import Footprint, Shadows
 from streamer.world.traffic import Agent, Traffic
 from streamer.world.truth import (
     BICYCLE,
@@ -40,9 +40,6 @@ from streamer.world.truth import (
 )  # fmt: skip
 from streamer.world.vehicles import vehicle_shapes
 from streamer.world.weather import Weather
-
-_ANGLES = np.linspace(0, math.tau, 11)[:-1]
-RING = np.cos(_ANGLES), np.sin(_ANGLES)
 
 
 class World:
@@ -63,16 +60,12 @@ class World:
         background = draw_background(self.layout, self.light, config.weather, config.seed)
         made = (make_sprite(camera, p, self._tint, self.light.lamps) for p in self.layout.props)
         self._sprites: list[Sprite] = sorted((s for s in made if s is not None), key=lambda s: -s.z)
-        for prop in self.layout.props:
-            wide = {"tree": 1.1, "conifer": 0.8, "cafe": 0.9, "bench": 0.8, "planter": 0.7}.get(
-                prop.kind, 0.25
-            )
-            tall = prop.size if prop.kind in ("tree", "conifer", "lamp") else 1.0
-            for rows, cols, mask, level in self._shadow_masks(prop.x, prop.z, wide, 0.3, tall):
-                ground = background[rows, cols]
-                cv2.copyTo(self._darker(ground, level), mask, ground)
+        shadows = self._shadows = Shadows(camera, self.light)
+        for rows, cols, mask, level in shadows.masks([_prop_footprint(p) for p in self.layout.props]):
+            ground = background[rows, cols]
+            cv2.copyTo(shadows.darker(ground, level), mask, ground)
         self._background = background
-        self._dark = self._darker(background, 0), self._darker(background, 1)
+        self._dark = shadows.darker(background, 0), shadows.darker(background, 1)
         self._canvas = background.copy()
 
     @property
@@ -91,8 +84,8 @@ class World:
         canvas = self._canvas
         np.copyto(canvas, self._background)
         agents = [a for a in self.traffic.agents() if self._near(a)][:MAX_OBJECTS]
-        for agent in agents:
-            self._shadow(canvas, agent)
+        for rows, cols, mask, level in self._shadows.masks([_footprint(a) for a in agents]):
+            cv2.copyTo(self._dark[level][rows, cols], mask, canvas[rows, cols])
         agents.sort(key=lambda a: (-a.z - (0.01 if a.label == BICYCLE else 0.0), a.id))
         offset = self._offset()
         drawn = self._paint_all(canvas, agents, offset)
@@ -134,53 +127,6 @@ class World:
         near = min(near, 1.1)
         red, green, blue = self._tint
         return red + 0.50 * near, green + 0.40 * near, blue + 0.26 * near
-
-    def _darker(self, ground: NDArray[np.uint8], level: int) -> NDArray[np.uint8]:
-        """The ground in half shadow (level 0) or in full shadow (1)."""
-        keep = 1 - self.light.shadow * (0.45, 1.0)[level]
-        return np.asarray(cv2.multiply(ground, (keep, keep, keep, 1.0)), np.uint8)
-
-    def _shadow_masks(
-        self, x: float, z: float, half_x: float, half_z: float, tall: float
-    ) -> Iterator[tuple[slice, slice, NDArray[np.uint8], int]]:
-        """A footprint's shadow, drawn out along the sun's way: rows, columns, mask on the canvas, and level."""
-        sx, sz = self.light.sun_xz
-        height, width = self.layout.camera.canvas_hw
-        if self.layout.camera.depth_of(x + sx * tall, 0, z + sz * tall) < 1.0:
-            return
-        ground = np.zeros(
-            (2, 20, 3)
-        )  # soft and full shadow; 10 points around the foot, 10 around the shadow of the top
-        for level, grow in enumerate((1.25, 0.9)):
-            ground[level, :10, 0] = x + half_x * grow * RING[0]
-            ground[level, :10, 2] = z + half_z * grow * RING[1]
-        ground[:, 10:, 0] = ground[:, :10, 0] + sx * tall * 0.8
-        ground[:, 10:, 2] = ground[:, :10, 2] + sz * tall * 0.8
-        edges = fixed(self.layout.camera.project(ground.reshape(40, 3))[0]).reshape(2, 20, 2)
-        for level, edge in enumerate(edges):
-            (x0, y0), (x1, y1) = edge.min(0).tolist(), edge.max(0).tolist()
-            x0, y0 = max(x0 >> SHIFT, 0), max(y0 >> SHIFT, 0)
-            x1, y1 = min((x1 >> SHIFT) + 2, width), min((y1 >> SHIFT) + 2, height)
-            if x1 <= x0 or y1 <= y0:
-                return
-            mask = np.zeros((y1 - y0, x1 - x0), np.uint8)
-            hull = cv2.convexHull(edge) - np.array([x0 << SHIFT, y0 << SHIFT], np.int32)
-            cv2.fillConvexPoly(mask, hull, 255, cv2.LINE_8, SHIFT)
-            yield slice(y0, y1), slice(x0, x1), mask, level
-
-    def _shadow(self, canvas: NDArray[np.uint8], agent: Agent) -> None:
-        if agent.label in (CAR, BUS):
-            half_x, half_z, tall = agent.look.length * 0.55, agent.look.width * 0.62, agent.look.height
-        elif agent.label == PERSON and agent.fallen > 0.3:
-            half_x, half_z, tall = 0.8, 0.3, 0.2
-        elif agent.label == PERSON:
-            half_x, half_z, tall = 0.26, 0.17, agent.look.height
-        elif agent.label == DOG:
-            half_x, half_z, tall = 0.4, 0.14, 0.5
-        else:
-            half_x, half_z, tall = 0.8, 0.08, 0.8
-        for rows, cols, mask, level in self._shadow_masks(agent.x, agent.z, half_x, half_z, tall):
-            cv2.copyTo(self._dark[level][rows, cols], mask, canvas[rows, cols])
 
     def _shapes(self, agent: Agent) -> tuple[list[Shape], F64 | None]:
         camera, light = self.layout.camera, self._light_on(agent)
@@ -273,6 +219,25 @@ class World:
         plural = ("people", "cars", "buses", "bicycles", "dogs")
         parts = [f"{c} {LABELS[i] if c == 1 else plural[i]}" for i, c in enumerate(counts) if c]
         return f"{self.caption}; {', '.join(parts) if parts else 'nobody in sight'}."
+
+
+def _prop_footprint(prop: Prop) -> Footprint:
+    widths = {"tree": 1.1, "conifer": 0.8, "cafe": 0.9, "bench": 0.8, "planter": 0.7}
+    tall = prop.size if prop.kind in ("tree", "conifer", "lamp") else 1.0
+    return prop.x, prop.z, widths.get(prop.kind, 0.25), 0.3, tall
+
+
+def _footprint(agent: Agent) -> Footprint:
+    if agent.label in (CAR, BUS):
+        look = agent.look
+        return agent.x, agent.z, look.length * 0.55, look.width * 0.62, look.height
+    if agent.label == PERSON and agent.fallen > 0.3:
+        return agent.x, agent.z, 0.8, 0.3, 0.2
+    if agent.label == PERSON:
+        return agent.x, agent.z, 0.26, 0.17, agent.look.height
+    if agent.label == DOG:
+        return agent.x, agent.z, 0.4, 0.14, 0.5
+    return agent.x, agent.z, 0.8, 0.08, 0.8
 
 
 def _only(shapes: list[Shape]) -> tuple[list[Shape], F64 | None]:

@@ -58,6 +58,7 @@ def test_the_same_pixels_without_this_processors_vector_instructions() -> None:
         **os.environ,
         "OPENCV_CPU_DISABLE": "AVX512-SKX,AVX2,FP16,AVX",
         "OPENCV_IPP": "disabled",
+        "OPENBLAS_CORETYPE": "NEHALEM",
         "NPY_DISABLE_CPU_FEATURES": "X86_V4 X86_V3",
     }
     done = subprocess.run(
