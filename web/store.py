@@ -1,22 +1,12 @@
-"""What the web tier needs of Redis, as a border: `streamer.client` keeps it, tests keep it in memory."""
+"""What the web tier needs of Redis, as a border: `streamer.client.AsyncClient` keeps it, tests keep it in memory."""
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import AsyncIterator, Mapping
 from typing import Any, Protocol
 
+from streamer.client import Page
 from streamer.config import StreamConfig
-
-
-@dataclass(frozen=True, slots=True)
-class Page:
-    """Some events, newest first. `next` is the cursor after the newest of them (or of the question, if there are
-    none); `previous` the cursor before the oldest, None when nothing older is kept."""
-
-    events: Sequence[Mapping[str, Any]]
-    next: str
-    previous: str | None
 
 
 class Store(Protocol):

@@ -52,6 +52,7 @@ class WhepServer:
         self._peers: dict[str, Peer] = {}
         self._opening = 0
         self._reaper: asyncio.Task[None] | None = None
+        self._ending: set[asyncio.Task[None]] = set()
         self._closing = False
         self.router = self._routes()
 
@@ -67,7 +68,7 @@ class WhepServer:
             reaper.cancel()
             with contextlib.suppress(asyncio.CancelledError):
                 await reaper
-        await asyncio.gather(*(self._end(peer) for peer in list(self._peers.values())))
+        await asyncio.gather(*(self._end(peer) for peer in list(self._peers.values())), *self._ending)
         await asyncio.gather(*(feed.aclose() for feed in self._feeds.values()))
 
     # ------------------------------------------------------------------------------------------------ sessions
@@ -106,7 +107,14 @@ class WhepServer:
         return peer
 
     async def _end(self, peer: Peer) -> None:
+        """Close the session, wholly, even if whoever asked for it goes away meanwhile."""
         self._peers.pop(peer.session, None)
+        task = asyncio.create_task(self._close(peer), name="whep end")
+        self._ending.add(task)
+        task.add_done_callback(self._ending.discard)
+        await asyncio.shield(task)
+
+    async def _close(self, peer: Peer) -> None:
         await peer.close()
         feed = self._feeds.get(peer.stream)
         if feed is not None and not feed.viewers and not self.viewers(peer.stream) and not self._opening:

@@ -18,10 +18,10 @@ import av
 import numpy as np
 import orjson
 
+from streamer.client import VideoPacket
 from streamer.masks import rle_from_mask
 from streamer.world import LABELS, Truth, World, WorldConfig
 from tests.fakes.web_store import MemoryStore
-from web.feed import VideoPacket
 
 TICKS_PER_S = 90_000
 GROUP = 25
@@ -69,6 +69,7 @@ class LiveStreet:
             picture, truth = self._world.step()
             seq, pts = self.pictures, self.pictures * step
             self.pictures += 1
+            stamp_number(picture, seq)
             frame = av.VideoFrame.from_ndarray(picture, format="rgb24")
             frame.pts = pts
             frame.time_base = Fraction(1, TICKS_PER_S)
@@ -160,7 +161,7 @@ class LiveStreet:
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(news.wait(), left_s)
 
-    async def read_state(self, stream: str) -> Mapping[str, str]:
+    async def state(self, stream: str) -> Mapping[str, str]:
         return dict(self._store.states.get(stream, {}))
 
     async def keep_watched(self, stream: str, ttl_s: int) -> None:
@@ -168,6 +169,12 @@ class LiveStreet:
 
     async def request_keyframe(self, stream: str) -> None:
         pass  # a key frame comes every two seconds anyway
+
+
+def stamp_number(picture: np.ndarray[Any, Any], number: int) -> None:
+    """Write the low 16 bits of `number` into the top left corner: 16 squares of 16 px, white for one, in place."""
+    for bit in range(16):
+        picture[0:16, 16 * bit : 16 * bit + 16] = 255 if number >> bit & 1 else 0
 
 
 def _number(entry: str) -> int:

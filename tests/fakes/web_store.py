@@ -6,9 +6,9 @@ import asyncio
 from collections.abc import AsyncIterator, Mapping
 from typing import Any
 
+from streamer.client import Page
 from streamer.config import StreamConfig
 from streamer.errors import StoreError, WireError
-from web.store import Page
 
 
 class MemoryStore:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -223,8 +224,8 @@ def test_after_and_before_exclude_each_other(site: Site) -> None:
 
 
 def feed(
-    site: Site, query: str = "", last_event_id: str | None = None, then: list[dict[str, Any]] = []
-) -> str:  # noqa: B006
+    site: Site, query: str = "", last_event_id: str | None = None, then: Sequence[dict[str, Any]] = ()
+) -> str:
     """The whole of a feed that the server ends after `then` has happened."""
 
     async def run() -> str:

@@ -22,7 +22,8 @@ export class Player {
   #frameTimes = [];
 
   timeline = new Timeline();
-  lastResult = null;
+  lastResult = null; // the newest that came
+  drawn = null; // the one that is drawn now
   stats = { framesDecoded: 0, framesShown: 0, matched: 0, unmatched: 0, packetsLost: 0, freezes: 0, shownFps: 0 };
 
   /** `tile` holds a video, a canvas and the text elements of the tile template; `layers` is a live Set. */
@@ -133,6 +134,7 @@ export class Player {
     this.#shown.exact = Boolean(exact);
     const near = exact ? { result: exact, lagMs: 0 } : known ? this.timeline.nearest(stamp) : this.#newest();
     this.#hint(near);
+    this.drawn = near?.result ?? null;
     if (!near) return this.overlay.clear();
     const trails = known ? this.timeline.trails(stamp, near.result.epoch) : new Map();
     this.overlay.draw(near.result, { layers: this.layers, trails, sure: Boolean(exact) });

@@ -1,0 +1,156 @@
+"""A real browser on a real page; behind it a store in memory and a small live street, in this process."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import TypeVar
+
+import httpx
+import pytest
+from playwright.sync_api import Browser, Page, sync_playwright
+
+from streamer.config import StreamConfig
+from tests.fakes.live_street import LiveStreet
+from tests.fakes.web_store import MemoryStore
+from web.app import WebSettings, create_app
+from web.serving import WebServer, bind
+from web.whep import WhepServer
+
+T = TypeVar("T")
+FLAGS = [
+    "--headless",
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+]
+STREAM = "street"
+
+
+@dataclass
+class LiveSite:
+    """A running server. Touch its store only through `do`, which runs on the server's own loop."""
+
+    url: str
+    store: MemoryStore
+    street: LiveStreet
+    loop: asyncio.AbstractEventLoop
+
+    def do(self, action: Callable[[], T]) -> T:
+        async def act() -> T:
+            return action()
+
+        return asyncio.run_coroutine_threadsafe(act(), self.loop).result(5)
+
+    def set_state(self, **fields: str) -> None:
+        self.do(lambda: self.store.states[STREAM].update(fields))
+
+
+@contextmanager
+def serving(token: str | None = None) -> Iterator[LiveSite]:
+    """A server on a free port, from the first byte to the last."""
+    started = threading.Event()
+    made: list[tuple[LiveSite, WebServer]] = []
+    failures: list[BaseException] = []
+
+    async def main() -> None:
+        store = MemoryStore()
+        store.configs[STREAM] = StreamConfig(name=STREAM, url="world://street?seed=7")
+        street = LiveStreet(store, STREAM)
+        whep = WhepServer(street)
+        app = create_app(WebSettings(token=token), store, whep=whep)
+        with bind("127.0.0.1", 0) as listener:
+            server = WebServer(app)
+            url = f"http://127.0.0.1:{listener.getsockname()[1]}"
+            made.append((LiveSite(url, store, street, asyncio.get_running_loop()), server))
+            async with street.running():
+                started.set()
+                await server.serve(sockets=[listener])
+
+    def run() -> None:
+        try:
+            asyncio.run(main())
+        except BaseException as error:
+            failures.append(error)
+        finally:
+            started.set()
+
+    thread = threading.Thread(target=run, name="site")
+    thread.start()
+    started.wait(30)
+    assert not failures, failures
+    site, server = made[0]
+    try:
+        _wait_for_page(site.url)
+        yield site
+    finally:
+        server.should_exit = True
+        thread.join(15)
+        assert not thread.is_alive()
+
+
+def _wait_for_page(url: str) -> None:
+    with httpx.Client(timeout=10) as client:
+        for _ in range(300):
+            try:
+                if client.get(f"{url}/healthz").json()["viewer"] == "ready":
+                    return
+            except httpx.TransportError:
+                pass
+            threading.Event().wait(0.1)
+    raise AssertionError("the viewer page did not come up in 30 s")
+
+
+@pytest.fixture(scope="session")
+def site() -> Iterator[LiveSite]:
+    with serving() as live:
+        yield live
+
+
+@pytest.fixture(scope="session")
+def chromium(tool: Callable[[str], str]) -> Iterator[Browser]:
+    path = tool("chromium")
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=path, args=FLAGS)
+        yield browser
+        browser.close()
+
+
+@dataclass
+class Watched:
+    """A page, what it asked for and what it complained about."""
+
+    page: Page
+    requests: list[str] = field(default_factory=list)
+    complaints: list[str] = field(default_factory=list)
+
+
+@pytest.fixture
+def open_page(chromium: Browser) -> Iterator[Callable[..., Watched]]:
+    """Open an address in a browser profile of its own, at a given size."""
+    contexts = []
+
+    def open_at(url: str, *, width: int = 1280, height: int = 800) -> Watched:
+        context = chromium.new_context(viewport={"width": width, "height": height}, color_scheme="dark")
+        contexts.append(context)
+        watched = Watched(context.new_page())
+        watched.page.set_default_timeout(15_000)
+        watched.page.on("request", lambda request: watched.requests.append(request.url))
+        watched.page.on("pageerror", lambda error: watched.complaints.append(str(error)))
+        watched.page.on(
+            "console",
+            lambda line: watched.complaints.append(line.text) if line.type in ("error", "warning") else None,
+        )
+        watched.page.goto(url)
+        return watched
+
+    yield open_at
+    for context in contexts:
+        context.close()
