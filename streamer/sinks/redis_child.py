@@ -110,7 +110,8 @@ class EmbeddedRedis:
             deadline = time.monotonic() + deadline_s
             if self.alive():
                 with contextlib.suppress(OSError):
-                    _ask(self.socket_path, b"SHUTDOWN\r\n", timeout_s=deadline_s)
+                    if _ask(self.socket_path, b"SHUTDOWN\r\n", timeout_s=deadline_s):
+                        process.terminate()  # it answered instead (somebody set a password): the same, as a signal
             if not self._ended.wait(max(0.0, deadline - time.monotonic())):
                 log.warning("redis did not stop within %.0f s and is killed", deadline_s)
                 process.kill()
