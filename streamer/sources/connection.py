@@ -114,8 +114,8 @@ def _options(spec: SourceSpec, kind: Kind) -> dict[str, str]:
         return {
             "rtsp_transport": spec.transport,
             "allowed_media_types": "video",
-            # Half a second of packets is enough to see the codec; the default waits up to five.
-            "analyzeduration": "500000",
+            # FFmpeg reads until it knows the size and the order of pictures: some eight of them, with a camera that
+            # hides its parameters until the next key frame up to five seconds. It need not guess the rate as well.
             "fpsprobesize": "0",
             "buffer_size": str(1 << 20),
             "timeout": str(int(spec.read_timeout_s * 1e6)),
