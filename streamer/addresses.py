@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import difflib
+import errno
 import re
+import socket
 from ipaddress import ip_address
 from pathlib import Path
 from urllib.parse import urlsplit
 
 from pydantic_core import PydanticCustomError
+
+from streamer.errors import ConfigError
 
 SCHEMES = ("rtsp", "rtsps", "http", "https", "file", "device", "world")
 NETWORK_SCHEMES = frozenset({"rtsp", "rtsps", "http", "https"})
@@ -76,3 +80,24 @@ def checked_url(url: str) -> str:
     if name == "world" and not url.lower().startswith("world://street"):
         raise refuse("the world has no such place", "write world://street?seed=7")
     return url
+
+
+def refuse_taken_port(host: str, port: int, *, where: str = "") -> None:
+    """Raise ConfigError if nobody can listen on `host`:`port` now: it is in use, or no address of this machine."""
+    try:
+        family, kind, protocol, _, address = socket.getaddrinfo(
+            host.strip("[]"), port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
+        )[0]
+    except OSError:
+        raise ConfigError(
+            f"{host} is no address of this machine", where=where or "host", mend="use 127.0.0.1"
+        ) from None
+    with socket.socket(family, kind, protocol) as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind(address)
+        except OSError as error:
+            reason = "is in use" if error.errno == errno.EADDRINUSE else f"cannot be used: {error.strerror}"
+            raise ConfigError(
+                f"port {port} {reason}", where=where or host, mend="take another with --port"
+            ) from None

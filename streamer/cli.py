@@ -104,3 +104,7 @@ def _fail(line: str, code: int) -> int:
         traceback.print_exc()
     print(line, file=sys.stderr)
     return code
+
+
+if __name__ == "__main__":
+    main()

@@ -50,6 +50,6 @@ def _schema(subject: Subject) -> dict[str, Any]:
         from streamer.config import config_schema
 
         return config_schema()
-    from streamer import wire
+    from streamer.wire import EVENT_JSON_SCHEMA, RESULT_JSON_SCHEMA
 
-    return dict(wire.EVENT_JSON_SCHEMA if subject is Subject.EVENT else wire.RESULT_JSON_SCHEMA)
+    return dict(EVENT_JSON_SCHEMA if subject is Subject.EVENT else RESULT_JSON_SCHEMA)

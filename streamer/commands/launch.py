@@ -1,0 +1,118 @@
+"""From a checked Config to a server that runs: Redis, worker and web under one supervisor, and what is said meanwhile.
+
+Secrets travel to the children by environment, never by arguments, which every user of the machine can read.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import sys
+import threading
+import time
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import typer
+
+from streamer.commands.services import redis_service, web_service, worker_service
+from streamer.commands.steps import Steps
+
+if TYPE_CHECKING:
+    from streamer.config import Config
+    from streamer.supervisor import Service
+
+
+def launch(
+    config: Config, *, source: Path | None = None, open_browser: bool = False, log_level: str = "INFO"
+) -> None:
+    """Serve until SIGINT or SIGTERM. Raises SightlineError for what keeps it from starting; exits not 0 if unclean."""
+    from streamer.addresses import refuse_taken_port
+    from streamer.clock import SystemClock
+    from streamer.supervisor import Supervisor, stop_on_signals
+
+    began_s = time.monotonic()
+    log_level = os.environ.get("LOG_LEVEL", log_level).upper()
+    logging.basicConfig(level=log_level, format="%(asctime)s %(levelname)s %(message)s")
+    refuse_taken_port(config.host, config.port, where=str(source) if source is not None else "")
+    stop = threading.Event()
+    steps = Steps()
+    with steps:
+        build_engines(config, steps)
+        stop_on_signals(stop)
+        clock = SystemClock()
+        redis, url = redis_service(config, steps)
+        environ = {
+            **os.environ,
+            "REDIS_URL": url,
+            "SIGHTLINE_DATA": str(config.data_dir),
+            "LOG_LEVEL": log_level,
+        }
+        if config.token is not None:
+            environ["SIGHTLINE_TOKEN"] = config.token.get_secret_value()
+        services: list[Service] = [
+            *([redis] if redis is not None else []),
+            worker_service(config, url, environ, clock, steps),
+            web_service(config, environ, clock, steps),
+        ]
+
+        def ready() -> None:
+            steps.done()
+            address = page_address(config.host, config.port)
+            typer.echo(f"Sightline is ready: {address}")
+            hint = f" · redis-cli {redis.hint}" if redis is not None else ""
+            took_s = time.monotonic() - began_s
+            typer.echo(
+                f"started in {took_s:.1f} s · events: sightline events tail{hint} · Ctrl-C ends it", err=True
+            )
+            if open_browser:
+                show_page(address)
+
+        supervisor = Supervisor(
+            services, clock=clock, drain_deadline_s=config.drain_deadline_s, on_ready=ready
+        )
+        code = supervisor.run(stop)
+    if code:
+        raise typer.Exit(int(code))
+
+
+def build_engines(config: Config, steps: Steps) -> None:
+    """Compile what the streams need, or find it in the cache; exactly what the worker will then open."""
+    from engines.build import ensure_built
+    from engines.zoo import recipe_for
+    from streamer.commands.worker import lanes_for, usable_cpus
+
+    lanes = lanes_for(usable_cpus())
+    for model in sorted({stream.model for stream in config.streams if not stream.paused}):
+        recipe = recipe_for(
+            model,
+            backend=config.backend,
+            precision=config.precision,
+            max_batch_size=config.max_batch_size,
+            threads=lanes,
+            streams=lanes,
+        )
+        steps.say(f"engine {model}")
+        ensure_built(recipe, config.engine_cache, partial(_tell, steps, model))
+
+
+def _tell(steps: Steps, model: str, line: str) -> None:
+    steps.say(f"engine {model}: {line}")
+
+
+def page_address(host: str, port: int) -> str:
+    """What a browser on this machine opens."""
+    host = host.strip("[]")
+    if host in ("0.0.0.0", "::"):
+        host = "127.0.0.1"
+    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+
+
+def show_page(address: str) -> None:
+    """Open the page where a person can see it; on a machine without a screen a text browser would take the terminal."""
+    import webbrowser
+
+    screen = sys.platform == "darwin" or os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY")
+    if screen and sys.stdout.isatty():
+        threading.Thread(target=webbrowser.open, args=(address,), daemon=True).start()
