@@ -8,9 +8,9 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from streamer.world.agents import Agent
 from streamer.world.camera import F64, SUPERSAMPLE
 from streamer.world.draw import Shape, bounds, outline
-from streamer.world.traffic import Agent
 from streamer.world.truth import WorldConfig
 
 MIN_VISIBLE_PX = 6  # an object showing fewer pixels is not in the truth

@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from streamer.types import frozen_array
+from streamer.world.agents import Agent
 from streamer.world.bicycles import bicycle_shapes
 from streamer.world.camera import F64, MARGIN, SUPERSAMPLE
 from streamer.world.dogs import dog_shapes
@@ -24,7 +25,7 @@ from streamer.world.people import person_shapes, pose
 from streamer.world.props import Sprite, make_sprite
 from streamer.world.scenery import draw_background
 from streamer.world.shadows import Footprint, Shadows
-from streamer.world.traffic import Agent, Traffic
+from streamer.world.traffic import Traffic
 from streamer.world.truth import (
     BICYCLE,
     BUS,

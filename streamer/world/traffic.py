@@ -7,11 +7,11 @@ enters at an edge of what the camera sees. All chance comes from one generator, 
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
+from streamer.world.agents import Agent, Slot
 from streamer.world.dogs import COATS
 from streamer.world.layout import Layout
 from streamer.world.people import draw_look
@@ -21,7 +21,6 @@ from streamer.world.truth import (
     CAR,
     DOG,
     FALL,
-    NO_ACTION,
     PERSON,
     RUN,
     STAND,
@@ -33,40 +32,6 @@ from streamer.world.vehicles import PAINTS, draw_bus, draw_car
 
 FALL_S, LIE_S, RISE_S = 0.7, 2.4, 1.3
 MARGIN_M = {PERSON: 1.0, CAR: 3.4, BUS: 6.4, BICYCLE: 1.6, DOG: 1.0}
-
-
-@dataclass(slots=True)
-class Agent:
-    """One moving thing. `phase` drives gait, pedals and tail; `parked` ones never move."""
-
-    id: int
-    label: int
-    x: float
-    z: float
-    direction: int
-    speed: float
-    look: Any
-    action: int = NO_ACTION
-    heading: float = 0.0
-    phase: float = 0.0
-    rolled: float = 0.0
-    until: float = 0.0
-    since: float = 0.0
-    lane_z: float = 0.0
-    cruise: float = 0.0
-    parked: bool = False
-    fallen: float = 0.0
-    rider: Agent | None = None
-    owner: Agent | None = None
-
-
-@dataclass(slots=True)
-class Slot:
-    """A place to be filled: by whom, and when the next may come."""
-
-    label: int
-    agent: Agent | None = None
-    ready_at: float = 0.0
 
 
 class Traffic:
