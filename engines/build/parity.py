@@ -22,6 +22,8 @@ from streamer.errors import ParityError
 from streamer.ports import Tensors
 from streamer.types import F32, I64
 
+NOISE = "noise"  # the kind of a batch of random pixels: its rows score alike, and none of them is an object
+
 # Two rows further apart than this are no pair: a class score, and a coordinate in picture sizes.
 PAIR_SCORE, PAIR_BOX = 0.1, 0.03
 
@@ -51,11 +53,12 @@ class Limits:
     touched: Rounding
     touched_share: float  # pictures with a swap, as a share of a batch of 8 or more
     swapped: float  # object rows without a partner, as a share of a batch's
-    sure: float  # a reference row that scores above this must have a partner
+    sure: float  # a reference row that scores above this must have a partner, unless the picture is noise
 
 
 _FINE = Rounding(1e-3, 1e-3, 1e-3, 1e-3, 1e-4, 1e-3)
-_COARSE = Rounding(0.05, 0.02, 0.1, 0.1, 0.03, 0.03)
+# The shipped kind of weights differs in bfloat16 by at most .005, .002, .009, .010, .007, .006.
+_COARSE = Rounding(0.03, 0.01, 0.05, 0.05, 0.02, 0.02)
 LIMITS: Mapping[str, Limits] = {
     "f32": Limits(_FINE, _COARSE, touched_share=0.5, swapped=0.05, sure=0.25),
     "bf16": Limits(_COARSE, _COARSE, touched_share=1.0, swapped=0.15, sure=0.4),
@@ -88,7 +91,7 @@ class Comparison:
             found.append(f"pictures with swaps {self.touched_share:.2g} over {limits.touched_share:.2g}")
         if self.swapped > limits.swapped:
             found.append(f"swapped rows {self.swapped:.2g} over {limits.swapped:.2g}")
-        if self.sure > limits.sure:
+        if self.sure > limits.sure and self.kind != NOISE:
             found.append(f"an object of score {self.sure:.2g} not found")
         return found
 

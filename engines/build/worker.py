@@ -87,7 +87,7 @@ def build(recipe: Recipe, digest: str, folder: Path, say: Callable[[str], None])
     pictures = inputs.street_pictures(batches[-1], height, width, seed=7_000)
     for batch in batches:
         blank = inputs.noise(module, recipe.family, batch, seed=batch)
-        cases = {"noise": blank, "streets": inputs.natural(blank, pictures[:, :batch], judge.infer)}
+        cases = {parity.NOISE: blank, "streets": inputs.natural(blank, pictures[:, :batch], judge.infer)}
         for what, case in cases.items():
             comparisons.append(
                 parity.compare(judge.infer(case), engine.infer(case), case["track_valid"], what)
