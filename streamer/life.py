@@ -9,6 +9,7 @@ import orjson
 
 from streamer.addresses import redact_url
 from streamer.config import StreamConfig
+from streamer.errors import EngineError, SightlineError, SourceCode, SourceError
 from streamer.ledger import LedgerCounts
 from streamer.ports import SourceInfo
 from streamer.publisher import StreamPace
@@ -34,6 +35,20 @@ class Outcome:
     state: StreamState
     code: str
     message: str
+
+
+def outcome_of(error: Exception, *, timed_out: bool) -> Outcome:
+    """What an error that ended a connection makes of its stream; `timed_out`: the connection was ended for hanging."""
+    if isinstance(error, SourceError):
+        if timed_out:
+            return Outcome(StreamState.RESTARTING, SourceCode.TIMEOUT, str(error))
+        state = StreamState.RESTARTING if error.retryable else StreamState.ERROR
+        return Outcome(state, error.code, str(error))
+    if isinstance(error, EngineError):
+        return Outcome(StreamState.ERROR, EndCode.NO_ENGINE, str(error))
+    if isinstance(error, SightlineError):
+        return Outcome(StreamState.RESTARTING, EndCode.INTERNAL, str(error))
+    return Outcome(StreamState.RESTARTING, EndCode.INTERNAL, f"{type(error).__name__}: {error}")
 
 
 @dataclass(slots=True)

@@ -11,15 +11,15 @@ import contextlib
 import logging
 import threading
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any, Protocol
 
 from streamer.clock import Clock
 from streamer.config import StreamConfig
-from streamer.errors import Closed, EngineError, SightlineError, SourceCode, SourceError
+from streamer.errors import Closed, SightlineError, SourceCode
 from streamer.ledger import Ledger
-from streamer.life import EndCode, Life, Outcome, state_fields
+from streamer.life import EndCode, Life, Outcome, outcome_of, state_fields
 from streamer.metrics import Metrics
 from streamer.pipeline import Inlet, Pipeline
 from streamer.ports import EpochStore, PictureTap, Source, SourceInfo, StateSink
@@ -65,6 +65,7 @@ class Surroundings:
 class Phase(StrEnum):
     """What the stream's thread waits for; only the source's phases may hang."""
 
+    PREPARING = "preparing"  # an engine may be built
     OPENING = "opening"
     READING = "reading"
     ELSEWHERE = "elsewhere"
@@ -82,7 +83,7 @@ class _Connection:
     began_ns: int = 0
     phase: Phase = Phase.ELSEWHERE
     phase_ns: int = 0
-    timed_out: bool = field(default=False)
+    timed_out: bool = False
 
 
 class StreamRunner:
@@ -108,8 +109,6 @@ class StreamRunner:
         self._abandoned = False
         self._thread = threading.Thread(target=self._run, name=f"stream-{spec.name}", daemon=True)
 
-    # ------------------------------------------------------------------------------------ the worker's side
-
     def start(self) -> None:
         self._thread.start()
 
@@ -129,6 +128,11 @@ class StreamRunner:
         if self._thread.ident is not None:
             self._thread.join(max(0.0, timeout_s))
         return not self._thread.is_alive()
+
+    @property
+    def preparing(self) -> bool:
+        """Whether it waits for its engine, which may take minutes and holds nothing that needs an orderly end."""
+        return self._now.phase is Phase.PREPARING
 
     @property
     def alive(self) -> bool:
@@ -185,8 +189,6 @@ class StreamRunner:
         self._come_down(outcome or self._stop_outcome)
         self._abandoned = True
 
-    # ------------------------------------------------------------------------------------ the stream's thread
-
     def _run(self) -> None:
         tries = 0
         self.report()
@@ -217,7 +219,9 @@ class StreamRunner:
             self._now = _Connection(epoch=self._now.epoch, info=self._now.info)
         try:
             epoch = self._take_epoch()
+            self._enter(Phase.PREPARING)
             pipeline = self._all.pipeline_for(self.spec)
+            self._enter(Phase.ELSEWHERE)
             self._model, self._backend = pipeline.model, pipeline.backend
             source = self._all.open_source(
                 self.spec, epoch=epoch, input_hw=pipeline.input_hw, clock=self._all.clock, tap=self._tap
@@ -235,20 +239,12 @@ class StreamRunner:
             if self._stopping.is_set():
                 return self._stop_outcome
             return self._read(source, inlet, epoch, live=info.live)
-        except SourceError as error:
-            if self._now.timed_out:
-                return Outcome(StreamState.RESTARTING, SourceCode.TIMEOUT, str(error))
-            state = StreamState.RESTARTING if error.retryable else StreamState.ERROR
-            return Outcome(state, error.code, str(error))
         except Closed:
             return self._stop_outcome
-        except EngineError as error:
-            return Outcome(StreamState.ERROR, EndCode.NO_ENGINE, str(error))
-        except SightlineError as error:
-            return Outcome(StreamState.RESTARTING, EndCode.INTERNAL, str(error))
         except Exception as error:
-            log.exception("stream %s failed", name)
-            return Outcome(StreamState.RESTARTING, EndCode.INTERNAL, f"{type(error).__name__}: {error}")
+            if not isinstance(error, SightlineError):
+                log.exception("stream %s failed", name)
+            return outcome_of(error, timed_out=self._now.timed_out)
         finally:
             self._enter(Phase.ELSEWHERE)
             with self._lock:

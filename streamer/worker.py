@@ -154,7 +154,7 @@ class Worker:
         ended = True
         for name, place in self._places.items():
             left_s = max(0.0, (until_ns - self._clock.monotonic_ns()) / 1e9)
-            if not place.runner.join(left_s):
+            if not place.runner.join(0 if place.runner.preparing else left_s) and not place.runner.preparing:
                 log.error("stream %s did not end in time", name)
                 ended = False
             place.tap.close()
