@@ -22,11 +22,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from engines.tasks.instance_masks import masks_in_boxes
 from streamer.errors import EngineError
 from streamer.geometry import iou_matrix, source_px_from_unit, xyxy_from_cxcywh
-from streamer.masks import rle_from_crop
 from streamer.ports import EngineSpec, Tensors
-from streamer.types import F32, I64, Detections, Frame, Hw, MaskRLE, Perception, Tracks, frozen_array
+from streamer.types import F32, I64, Detections, Frame, Hw, Perception, Tracks, frozen_array
 
 
 @dataclass(frozen=True, slots=True)
@@ -192,7 +192,7 @@ class TrackTask:
             boxes_xyxy=frozen_array(source_px_from_unit(boxes[rows], frame.source_hw)),
             scores=frozen_array(scores[rows]),
             labels=frozen_array(votes.argmax(axis=1)),
-            masks=_masks(answer["mask_embed"][rows], answer["mask_features"], boxes[rows]),
+            masks=masks_in_boxes(answer["mask_embed"][rows], answer["mask_features"], boxes[rows]),
         )
         return Perception(Tracks(detections, frozen_array(ids), frozen_array(ages)), self.labels), after
 
@@ -282,20 +282,6 @@ def _seat(rows: I64, scores: F32, state: TrackState, k: int) -> tuple[I64, I64, 
     seated = born[: len(seats)]
     evicted = max(0, len(seated) - len(free))
     return np.concatenate([kept, seats]), np.concatenate([kept, seated]), evicted, len(born) - len(seated)
-
-
-def _masks(embed: F32, features: F32, boxes_xyxy_unit: F32) -> tuple[MaskRLE, ...]:
-    """Where embed[i] . features > 0 inside box i: (n, M), (M, h, w) and (n, 4) to n masks on the (h, w) grid."""
-    channels, h, w = features.shape
-    scaled = boxes_xyxy_unit * np.array([w, h, w, h], np.float32)
-    low = np.floor(scaled[:, :2]).astype(np.int64).tolist()
-    high = np.ceil(scaled[:, 2:]).astype(np.int64).tolist()
-    masks = []
-    for i, ((x0, y0), (x1, y1)) in enumerate(zip(low, high, strict=True)):
-        crop = features[:, y0:y1, x0:x1].reshape(channels, -1)
-        inside = (embed[i] @ crop > 0).reshape(y1 - y0, x1 - x0)
-        masks.append(rle_from_crop(inside, (y0, x0), (h, w)))
-    return tuple(masks)
 
 
 def _sigmoid(x: F32) -> F32:
