@@ -51,10 +51,19 @@ class DesiredStreams:
         return gone
 
     def seed(self, configs: Iterable[StreamConfig]) -> None:
-        """Put those of a configuration file. Streams that were added at run time stay."""
+        """Put those of a configuration file, and take away what an earlier file put and this one does not name.
+
+        Streams that were added at run time stay.
+        """
         fields = {config.name: stream_json(config) for config in configs}
+        earlier = {name.decode() for name in self._ask("smembers", keys.SEEDED)}
+        if gone := sorted(earlier - fields.keys()):
+            self._ask("hdel", keys.STREAMS, *gone)
+            self._ask("srem", keys.SEEDED, *gone)
         if fields:
+            self._ask("sadd", keys.SEEDED, *fields)
             self._ask("hset", keys.STREAMS, mapping=fields)
+        if gone or fields:
             self._announce()
 
     def close(self) -> None:

@@ -10,7 +10,6 @@ import os
 import sys
 import threading
 import time
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -94,11 +93,7 @@ def build_engines(config: Config, steps: Steps) -> None:
             streams=lanes,
         )
         steps.say(f"engine {model}")
-        ensure_built(recipe, config.engine_cache, partial(_tell, steps, model))
-
-
-def _tell(steps: Steps, model: str, line: str) -> None:
-    steps.say(f"engine {model}: {line}")
+        ensure_built(recipe, config.engine_cache, steps.say)
 
 
 def page_address(host: str, port: int) -> str:

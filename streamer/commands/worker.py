@@ -76,7 +76,7 @@ def worker(
         results_maxlen=results_maxlen,
         events_maxlen=events_maxlen,
         drain_deadline_s=drain_deadline_s,
-        lanes=lanes or lanes_for(_usable_cpus()),
+        lanes=lanes or lanes_for(usable_cpus()),
         stop=stop,
         on_made=wakes.append,
     )
@@ -246,7 +246,7 @@ class Models:
         return clean
 
 
-def _usable_cpus() -> int:
+def usable_cpus() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 

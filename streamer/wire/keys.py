@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Final
 
 STREAMS: Final = "sl:streams"  # hash: name -> StreamConfig JSON, the desired state
+SEEDED: Final = "sl:streams:seeded"  # set: names that came from the configuration file, not at run time
 CONTROL: Final = "sl:control"  # pubsub: {"op": "streams"} | {"op": "watch" | "keyframe", "stream": s}
 WORKER: Final = "sl:worker"  # hash: pid, started_wall_ns, heartbeat_wall_ns, backend, metrics
 EVENTS_PATTERN: Final = "sl:{*}:events"

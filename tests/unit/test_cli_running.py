@@ -14,6 +14,8 @@ import pytest
 import redis
 
 from streamer.cli import run
+from streamer.commands.services import seed
+from streamer.config import StreamConfig
 from streamer.sinks.redis_server import EmbeddedRedis
 from streamer.types import Event, EventKind, event_id
 from streamer.wire import encode_event, keys
@@ -104,6 +106,21 @@ def test_streams_are_added_listed_and_removed(server: Any, said: Callable[..., D
     gone = said("streams", "rm", "door")
     assert gone.returncode == 1
     assert "there is no stream door" in gone.stderr
+
+
+def test_another_file_takes_its_predecessors_streams_away_and_no_other(
+    server: Any, said: Callable[..., Done]
+) -> None:
+    def streams(*names: str) -> list[StreamConfig]:
+        return [StreamConfig(name=name, url="world://street") for name in names]
+
+    url = f"unix://{server.connection_pool.connection_kwargs['path']}"
+    seed(url, streams("noon", "rain"))
+    assert said("streams", "add", "door", "world://street?seed=2").returncode == 0
+    seed(url, streams("rain", "gate"))
+    assert {name.decode() for name in server.hkeys(keys.STREAMS)} == {"door", "rain", "gate"}
+    seed(url, [])
+    assert server.hkeys(keys.STREAMS) == [b"door"]
 
 
 def test_a_wrong_stream_changes_nothing(server: Any, said: Callable[..., Done]) -> None:
