@@ -243,6 +243,8 @@ class AsyncClient:
     async def run(self, call: Call[T]) -> T:
         """Drive one call to its outcome."""
         answers: list[Any] | None = None
+        task = asyncio.current_task()
+        cancelling = task.cancelling() if task is not None else 0
         try:
             while True:
                 commands = next(call) if answers is None else call.send(answers)
@@ -250,6 +252,9 @@ class AsyncClient:
                     for command in commands:
                         pipe.execute_command(*command)
                     answers = await pipe.execute()
+                # A wait below may swallow a cancel that comes just as its answer does; who asked for it still waits.
+                if task is not None and task.cancelling() > cancelling:
+                    raise asyncio.CancelledError
         except StopIteration as end:
             outcome: T = end.value
             return outcome
