@@ -33,6 +33,7 @@ GROUP_PACKETS = 300
 # After a new epoch the picture goes on one nominal frame later on the viewers' time line.
 _GAP_TICKS = 3600
 _RETRY_S = 0.5
+_CANCEL_AGAIN_S = 0.2
 _BLOCK_MS = 1000
 
 
@@ -175,10 +176,13 @@ class StreamFeed:
         for subscription in self._subscriptions:
             subscription.end()
         self._subscriptions.clear()
-        tasks, self._tasks = [*self._tasks, *self._asking], []
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+        tasks, self._tasks = {*self._tasks, *self._asking}, []
+        while tasks:
+            for task in tasks:
+                task.cancel()
+            # A store may swallow the cancelling: asyncio.wait_for of Python 3.11 does, when its answer comes in the
+            # same turn. So it is said again until it was heard.
+            _, tasks = await asyncio.wait(tasks, timeout=_CANCEL_AGAIN_S)
         self._group.clear()
         self._results.clear()
         self._last = None

@@ -211,3 +211,27 @@ def test_results_and_state_reach_every_viewer_and_are_replayed() -> None:
         assert [m["data"]["seq"] for m in replay[1:]] == list(range(40, 100)), "two seconds' worth, bounded"
 
     fed(scene)
+
+
+def test_a_store_that_swallows_a_cancelling_does_not_hold_the_end_up() -> None:
+    async def scene(feed: StreamFeed, script: Script) -> None:
+        swallowed = 0
+
+        async def deaf(stream: str, after: str, block_ms: int) -> Sequence[VideoPacket]:
+            nonlocal swallowed
+            try:
+                await asyncio.sleep(60)
+            except asyncio.CancelledError:
+                swallowed += 1
+                if swallowed > 1:
+                    raise
+            return []
+
+        script.read_video = deaf  # type: ignore[method-assign]
+        viewer = feed.join()
+        await asyncio.sleep(0)
+        await until(lambda: script.watches)
+        await feed.leave(viewer)
+        assert swallowed == 2
+
+    fed(scene)
