@@ -4,8 +4,8 @@ A batch leaves when it is full, or when its oldest frame has waited `max_queue_d
 somebody looked), or at once when nobody else could join: every stream that is not in flight is already in it. Streams
 take turns: who went longest ago goes first, so one that always has frames cannot crowd out one that seldom has.
 
-A staged engine has two kinds of batch. `look` needs no state: frames go to it ahead of their turn, on any lane. `follow`
-needs the state: one frame per stream, in order, and before any more looking, because it is what results wait for.
+A staged engine has two kinds of batch. `look` needs no state: frames go to it ahead of their turn, on any lane.
+`follow` needs it: one frame per stream, in order, and before any more looking, because it is what results wait for.
 """
 
 from __future__ import annotations
@@ -23,10 +23,6 @@ from streamer.ports import Tensors
 from streamer.types import Frame
 
 S = TypeVar("S")
-
-# How many frames of one stream may be looked at, or wait looked at, before their turn. Two keep a second lane busy while
-# the first follows; one more hides a slow decode. Each is latency for a live stream and a megabyte of features.
-LOOK_AHEAD = 3
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,8 +123,8 @@ class Slot(Generic[S]):
         head = self.channel.peek()
         return Waiting(None if head is None else head.decoded_ns, len(self.channel), self.busy, self.turn)
 
-    def for_look(self) -> Waiting:
-        head, room = self.channel.peek(), LOOK_AHEAD - len(self.ahead)
+    def for_look(self, most_ahead: int) -> Waiting:
+        head, room = self.channel.peek(), most_ahead - len(self.ahead)
         if head is None:  # who has frames on the way is not waited for
             return Waiting(None, 0, self.busy or bool(self.ahead), self.turn)
         return Waiting(head.decoded_ns, min(len(self.channel), room), room <= 0, self.turn)
@@ -263,7 +259,10 @@ class Batcher(Generic[S]):
             waiting = [slot.for_follow() for slot in self._slots]
             return decide(waiting, now_ns, limit=self._max_batch_size, max_delay_ns=0, stateful=True)
         look = stage is Stage.LOOK
-        waiting = [slot.for_look() if look else slot.for_whole() for slot in self._slots]
+        # As few ahead as keep all lanes busy: a frame that was looked at can no longer be dropped for a newer one, and
+        # its features take a megabyte. One stream alone must fill the lanes; many streams do so with one frame each.
+        most_ahead = -(-(self._lanes + 1) // max(1, len(self._slots)))
+        waiting = [slot.for_look(most_ahead) if look else slot.for_whole() for slot in self._slots]
         share = self._max_batch_size if not (look or self._stateful) else -(-len(waiting) // self._lanes)
         return decide(
             waiting,

@@ -60,7 +60,7 @@ class Inlet(Generic[S]):
         self._batcher.wake()
 
     def finish(self, timeout_s: float) -> bool:
-        """Close, wait until every frame is answered, and tell the rules that the epoch is over.
+        """Close, wait until every frame is answered, tell the rules that the epoch is over, and wait until that is out.
 
         False if frames were still waiting after `timeout_s`: those are drained.
         """
@@ -71,6 +71,7 @@ class Inlet(Generic[S]):
             self._ledger.end(frame.ref, Fate.DRAINED)
         with contextlib.suppress(Closed):
             self._publisher.put(EpochOver(self._slot.stream, self._slot.epoch))
+            self._publisher.flush(timeout_s)
         return empty
 
 

@@ -132,6 +132,15 @@ class Publisher:
         with contextlib.suppress(Closed):
             self._channel.put(then)
 
+    def flush(self, timeout_s: float) -> bool:
+        """Wait until all that was put in before is out; False after `timeout_s`, or if closed."""
+        out = threading.Event()
+        try:
+            self._channel.put(out.set)
+        except Closed:
+            return False
+        return out.wait(max(0.0, timeout_s))
+
     def publish(self, items: Sequence[Item]) -> None:
         """Run the rules over `items` and hand all that came of it to the sinks. The thread's body; no thread needed."""
         results: list[Result] = []

@@ -1,5 +1,6 @@
 import threading
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -230,7 +231,7 @@ def test_a_staged_engine_looks_ahead_and_follows_in_order():
         [1],
         [2],
     ]
-    assert len(slot.channel) == 1  # no further ahead than LOOK_AHEAD
+    assert len(slot.channel) == 1  # no further ahead than keeps two lanes busy
     assert batcher.looked(looks[1], [{"t": 1}]) == []
     assert slot.for_follow().arrived_ns is None  # frame 0 comes first
     assert batcher.looked(looks[0], [{"t": 0}]) == []
@@ -245,7 +246,7 @@ def test_a_staged_engine_looks_ahead_and_follows_in_order():
 
 def test_a_failed_look_does_not_hold_the_stream_up_and_a_late_one_is_given_back():
     clock = FakeClock()
-    batcher, (slot,) = make_batcher(1, clock, staged=True)
+    batcher, (slot,) = make_batcher(1, clock, staged=True, lanes=2)
     for seq in range(3):
         put(slot, seq, clock)
     first, second, third = (batcher.take() for _ in range(3))
@@ -261,8 +262,26 @@ def test_a_failed_look_does_not_hold_the_stream_up_and_a_late_one_is_given_back(
 
 def test_detach_gives_what_was_looked_at_in_vain():
     clock = FakeClock()
-    batcher, (slot,) = make_batcher(1, clock, staged=True)
+    batcher, (slot,) = make_batcher(1, clock, staged=True, lanes=2)
     put(slot, 0, clock)
     batcher.looked(batcher.take(), [{}])
     assert [f.ref.seq for f in batcher.detach(slot)] == [0]
     assert slot.empty
+
+
+@pytest.mark.parametrize(
+    ("streams", "lanes", "ahead"),
+    [(1, 1, 2), (1, 2, 3), (2, 2, 2), (3, 2, 1), (9, 2, 1), (1, 8, 9), (4, 8, 3)],
+)
+def test_streams_look_only_as_far_ahead_as_the_lanes_need(streams, lanes, ahead):
+    clock = FakeClock()
+    batcher = Batcher(clock, max_batch_size=1, max_delay_s=0, stateful=True, staged=True, lanes=lanes)
+    slots = [Slot(f"s{i}", 1, Channel(20), None) for i in range(streams)]
+    for slot in slots:
+        batcher.attach(slot)
+        for seq in range(20):
+            put(slot, seq, clock)
+    for _ in range(ahead * streams):
+        assert batcher.take().stage is Stage.LOOK
+    assert [len(slot.ahead) for slot in slots] == [ahead] * streams
+    assert not batcher._decide(Stage.LOOK, clock.monotonic_ns())
