@@ -44,7 +44,7 @@ def demo(
     chosen: dict[str, Any] = {"streams": demo_streams(streams), "port": port}
     if data_dir is not None:
         chosen["data_dir"] = data_dir
-    launch(Config(**chosen), open_browser=browser)
+    launch(Config(**chosen), open_browser=browser, log_level="WARNING")
 
 
 def demo_streams(count: int) -> list[StreamConfig]:

@@ -38,10 +38,10 @@ def launch(
     stop = threading.Event()
     steps = Steps()
     with steps:
+        redis, url = redis_service(config, steps)
         build_engines(config, steps)
         stop_on_signals(stop)
         clock = SystemClock()
-        redis, url = redis_service(config, steps)
         environ = {
             **os.environ,
             "REDIS_URL": url,
@@ -60,11 +60,11 @@ def launch(
             steps.done()
             address = page_address(config.host, config.port)
             typer.echo(f"Sightline is ready: {address}")
-            hint = f" · redis-cli {redis.hint}" if redis is not None else ""
             took_s = time.monotonic() - began_s
-            typer.echo(
-                f"started in {took_s:.1f} s · events: sightline events tail{hint} · Ctrl-C ends it", err=True
-            )
+            typer.echo(f"started in {took_s:.1f} s; Ctrl-C ends it", err=True)
+            typer.echo(f"events: sightline events tail{_where_flag(config, url)}", err=True)
+            if redis is not None:
+                typer.echo(f"redis: {redis.hint}", err=True)
             if open_browser:
                 show_page(address)
 
@@ -94,6 +94,16 @@ def build_engines(config: Config, steps: Steps) -> None:
         )
         steps.say(f"engine {model}")
         ensure_built(recipe, config.engine_cache, steps.say)
+
+
+def _where_flag(config: Config, url: str) -> str:
+    """What another terminal must add to find this server; nothing where it finds it by itself."""
+    from streamer.addresses import redact_url
+    from streamer.config import default_data_dir
+
+    if config.redis_url is not None:
+        return f" --redis {redact_url(url)}"
+    return "" if config.data_dir == default_data_dir() else f" --data-dir {config.data_dir}"
 
 
 def page_address(host: str, port: int) -> str:

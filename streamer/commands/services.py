@@ -35,8 +35,8 @@ class RedisService:
 
     @property
     def hint(self) -> str:
-        """What redis-cli needs to look inside."""
-        return self._server.hint.removeprefix("redis-cli ")
+        """The command with which a person looks inside."""
+        return self._server.hint
 
     def start(self) -> None:
         if self._seeded:
