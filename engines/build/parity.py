@@ -123,7 +123,9 @@ def compare(reference: Tensors, answer: Tensors, track_valid: F32, kind: str) ->
             _apart(scores[b, slots:], other_scores[b, slots:]) / PAIR_SCORE,
             _apart(reference["pred_boxes"][b, slots:], answer["pred_boxes"][b, slots:]) / PAIR_BOX,
         )  # (Q, Q); a pair is below 1
-        apart = np.nan_to_num(apart, nan=1e3)
+        apart = np.nan_to_num(
+            np.minimum(apart, 1), nan=1
+        )  # how far strangers are apart must not decide pairs
         for i, j in zip(*(side.tolist() for side in linear_sum_assignment(apart)), strict=True):
             if apart[i, j] < 1:
                 found.append((b, slots + i, slots + j))

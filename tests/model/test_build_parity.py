@@ -111,6 +111,20 @@ def test_a_weak_row_may_be_swapped_but_not_an_object(answer: Answer, valid: NDAr
         judge(loud, other, valid)
 
 
+def test_a_swap_does_not_tear_other_pairs_apart(answer: Answer, valid: NDArray[np.float32]) -> None:
+    """A stranger far away could be had cheaper by pairing it, and an object's twin, with the wrong rows."""
+    quiet = changed(answer)
+    quiet["pred_logits"][0, K:] = -6
+    quiet["pred_logits"][0, K, 0] = 3  # an object, and the stranger's place nearer to it than to its own
+    quiet["pred_boxes"][0, K] = [0.5, 0.5, 0.1, 0.1]
+    quiet["pred_boxes"][0, K + 1] = [0.9, 0.5, 0.1, 0.1]
+    other = changed(quiet)
+    other["pred_boxes"][0, K] = [0.52, 0.5, 0.1, 0.1]
+    other["pred_boxes"][0, K + 1] = [0.1, 0.5, 0.1, 0.1]
+    one = compare(quiet, other, valid, "test")
+    assert one.swapped == pytest.approx(1 / (B * Q)) and one.sure < 0.01
+
+
 def test_many_swaps_are_no_rounding(answer: Answer, valid: NDArray[np.float32]) -> None:
     quiet = changed(answer, pred_logits=np.full_like(answer["pred_logits"], -6))
     other = changed(quiet)
