@@ -25,11 +25,13 @@ from tests.fakes.web_store import MemoryStore
 
 TICKS_PER_S = 90_000
 GROUP = 25
-MASK_STEP = 4  # truth's masks are thinned to every fourth pixel
+MASK_STEP = 2  # truth's masks are thinned to every second pixel
+HEIGHT, WIDTH = 180, 320
+SQUARE_PX = 16
 
 
 class LiveStreet:
-    """One stream `name` of `fps` pictures of 360x640; `run` it beside the server. State and worker go to `store`."""
+    """One stream `name` of `fps` small pictures; `run` it beside the server. State and worker go to `store`."""
 
     def __init__(
         self, store: MemoryStore, name: str, *, fps: float = 12.5, lag_s: float = 0.06, seed: int = 7
@@ -40,7 +42,7 @@ class LiveStreet:
         self.watched = False
         self.frozen = False
         self._store = store
-        self._world = World(WorldConfig(seed=seed, height=360, width=640, fps=fps))
+        self._world = World(WorldConfig(seed=seed, height=HEIGHT, width=WIDTH, fps=fps, people=5, vehicles=3))
         self._packets: deque[VideoPacket] = deque(maxlen=2 * GROUP)
         self._results: deque[tuple[str, bytes]] = deque(maxlen=100)
         self._news = asyncio.Event()
@@ -90,7 +92,7 @@ class LiveStreet:
         now = str(time.time_ns())
         self._store.worker_fields |= {"heartbeat_wall_ns": now, "backend": "truth"}
         state = self._store.states.setdefault(
-            self.name, {"state": "RUNNING", "width": "640", "height": "360"}
+            self.name, {"state": "RUNNING", "width": str(WIDTH), "height": str(HEIGHT)}
         )
         if state["state"] != "RUNNING":
             return
@@ -124,7 +126,7 @@ class LiveStreet:
             "seq": seq,
             "pts90k": pts,
             "wall_ns": time.time_ns(),
-            "source_hw": [360, 640],
+            "source_hw": [HEIGHT, WIDTH],
             "objects": objects,
             "timing_ms": {"total": self.lag_s * 1e3},
             "provenance": {"model": "truth"},
@@ -172,9 +174,9 @@ class LiveStreet:
 
 
 def stamp_number(picture: np.ndarray[Any, Any], number: int) -> None:
-    """Write the low 16 bits of `number` into the top left corner: 16 squares of 16 px, white for one, in place."""
+    """Write the low 16 bits of `number` into the top left corner: 16 squares, white for one, in place."""
     for bit in range(16):
-        picture[0:16, 16 * bit : 16 * bit + 16] = 255 if number >> bit & 1 else 0
+        picture[:SQUARE_PX, SQUARE_PX * bit : SQUARE_PX * (bit + 1)] = 255 if number >> bit & 1 else 0
 
 
 def _number(entry: str) -> int:
@@ -183,7 +185,7 @@ def _number(entry: str) -> int:
 
 def _encoder(fps: float) -> Any:
     encoder = av.CodecContext.create("libx264", "w")
-    encoder.width, encoder.height, encoder.pix_fmt = 640, 360, "yuv420p"
+    encoder.width, encoder.height, encoder.pix_fmt = WIDTH, HEIGHT, "yuv420p"
     encoder.time_base = Fraction(1, TICKS_PER_S)
     encoder.framerate = Fraction(fps).limit_denominator(1000)
     encoder.gop_size = GROUP

@@ -73,7 +73,7 @@ function inStep(player) {
 }
 
 function dropped(ledger) {
-  const reasons = Object.entries(ledger ?? {}).filter(([name, count]) => name.startsWith("dropped") && count > 0);
+  const reasons = Object.entries(ledger ?? {}).filter(([name]) => /^(dropped|failed)/.test(name));
   const total = reasons.reduce((sum, [, count]) => sum + count, 0);
   const list = Object.entries(ledger ?? {}).map(([name, count]) => `${name} ${count}`);
   return { text: ledger ? String(total) : "—", why: list.join(", ") || "frames that were not analysed" };

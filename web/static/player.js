@@ -204,7 +204,7 @@ export class Player {
 }
 
 const WORDS = {
-  INITIALISING: "opening the source",
+  INITIALISING: "its source and model are being made ready",
   RESTARTING: "the source was lost; trying again",
   PAUSED: "paused by its configuration",
   ENDED: "the source came to its end",
