@@ -86,7 +86,6 @@ class Screen:
         self.pc = RTCPeerConnection(RTCConfiguration(iceServers=[]))
         self.pc.addTransceiver("video", direction="recvonly")
         self.shown: list[int] = []
-        self.first_s = 0.0
         self.reading: asyncio.Task[None] | None = None
         self.pc.on("track", self._on_track)
 
@@ -97,7 +96,6 @@ class Screen:
         try:
             while True:
                 frame = await track.recv()
-                self.first_s = self.first_s or time.monotonic()
                 self.shown.append(bar_index(frame.to_ndarray(format="rgb24")))
         except MediaStreamError:
             pass
@@ -130,11 +128,8 @@ def test_two_viewers_watch_and_then_nobody_pays(redis_url: str, tmp_path: Path) 
                 await first.open(http)
                 await until(lambda: len(first.shown) >= 20, "20 pictures")
                 late = Screen()
-                asked_s = time.monotonic()
                 location = await late.open(http)
                 await until(lambda: len(late.shown) >= 20, "20 pictures for the late viewer")
-                # Pictures come at 25 a second and key frames each two seconds: a late one does not wait for them.
-                assert late.first_s - asked_s < 1.5
                 for screen in (first, late):
                     pairs = zip(screen.shown, screen.shown[1:], strict=False)
                     assert {(b - a) % ROUND for a, b in pairs} == {1}, screen.shown

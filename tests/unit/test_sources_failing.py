@@ -167,7 +167,7 @@ def test_close_gets_a_hanging_open_out(scheme: str) -> None:
         source.close()
         thread.join(5)
         assert not thread.is_alive()
-        assert time.monotonic() - began < 1.5
+        assert time.monotonic() - began < 5, "the deadline is a minute away"
     assert "closed" in str(errors[0])
 
 
@@ -212,7 +212,7 @@ def test_close_gets_a_hanging_read_out(tmp_path: Path) -> None:
         began = time.monotonic()
         source.close()
         assert ended.wait(5)
-        assert time.monotonic() - began < 1.5
+        assert time.monotonic() - began < 5, "the deadline is a minute away"
         thread.join()
 
 
