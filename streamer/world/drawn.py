@@ -66,7 +66,8 @@ class Drawn:
 
     def see(self, tags: NDArray[np.uint8]) -> bool:
         """Take box and visibility from the finished picture's tags; False if too little is seen."""
-        mask = cv2.compare(tags[self.top : self.bottom, self.left : self.right], float(self.tag), cv2.CMP_EQ)
+        # not cv2.compare: it takes a crop of one single pixel for a scalar, and raises
+        mask = (tags[self.top : self.bottom, self.left : self.right] == self.tag).view(np.uint8)
         seen = cv2.countNonZero(mask)
         if seen < MIN_VISIBLE_PX:
             return False
