@@ -137,7 +137,8 @@ def rows_as_boxes(
 def _compare(mot: Any, truth: Truth, payload: Perception) -> list[float]:
     """Tells the accumulator one frame and returns the mask IoU of each matched pair.
 
-    A track may stand for an object if their boxes overlap by at least half and their labels are equal.
+    A track may stand for an object if their boxes overlap by at least half and their labels are equal. Masks are
+    compared on the grid they are served on, half the picture's size, with the truth sampled at the same places.
     """
     tracks = payload.tracks
     detections = tracks.detections
@@ -152,11 +153,9 @@ def _compare(mot: Any, truth: Truth, payload: Perception) -> list[float]:
     for oid, hid in zip(pairs.OId, pairs.HId, strict=True):
         if detections.masks is None:
             break
-        mask = mask_from_rle(detections.masks[column_of[int(hid)]]).astype(bool)
-        mask = mask.repeat(truth.instances.shape[0] // mask.shape[0], 0).repeat(
-            truth.instances.shape[1] // mask.shape[1], 1
-        )
-        real = truth.instances == row_of[int(oid)]
+        mask = mask_from_rle(detections.masks[column_of[int(hid)]])
+        step_y, step_x = truth.instances.shape[0] // mask.shape[0], truth.instances.shape[1] // mask.shape[1]
+        real = truth.instances[::step_y, ::step_x] == row_of[int(oid)]
         union = (mask | real).sum()
         ious.append(float((mask & real).sum() / union) if union else 0.0)
     return ious

@@ -40,6 +40,7 @@ class ClipPlan:
     height: int
     width: int
     lanes: int = 8
+    first_lane: int = 0  # a member of a team draws lanes first_lane, first_lane + 1, …
     frames: int = 3
     stay: int = 8
     max_objects: int = 24
@@ -141,10 +142,13 @@ def render_batches(plan: ClipPlan, first_step: int = 0) -> Iterator[ClipBatch]:
     for step in range(max(0, first_step - plan.stay + 1), 2**62):
         batch = empty_batch(plan)
         for index in range(plan.lanes):
-            visit, visit_step = divmod(step + index * plan.stay // plan.lanes, plan.stay)
+            lane = plan.first_lane + index
+            visit, visit_step = divmod(
+                step + lane * 3, plan.stay
+            )  # 3: neighbours change worlds at other steps
             starts = visit_step == 0 or step == 0
             if starts:
-                lanes[index] = Lane(plan, index, visit)
+                lanes[index] = Lane(plan, lane, visit)
             if index in lanes:
                 lanes[index].draw(batch, index, starts)
         if step >= first_step:

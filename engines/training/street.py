@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import ctypes
 import math
-import os
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -26,6 +25,7 @@ from engines.training.clips import ClipBatch, ClipPlan, rendered_ahead
 from engines.training.curve import Curve
 from engines.training.losses import WEIGHTS, dense_losses, mask_losses, row_losses
 from engines.training.matching import match_rows, pair_costs
+from engines.training.team import Team, team_of
 from engines.training.tracks import TrackSlots, cleared, empty_slots, jittered, next_slots
 from streamer.errors import SightlineError
 
@@ -51,15 +51,14 @@ class StreetRecipe:
     drop: float = 0.2
     false: float = 0.2
     bfloat16: bool = True
-    threads: int = 2
+    processes: int = 2
     checkpoint_minutes: float = 4.0
     log_every: int = 20
 
-    def plan(self, seed: int) -> ClipPlan:
-        """How this recipe's clips are cut."""
-        return ClipPlan(
-            seed, self.model.height, self.model.width, lanes=self.lanes, frames=self.frames, stay=self.stay
-        )
+    def plan(self, seed: int, rank: int = 0) -> ClipPlan:
+        """How the clips of member `rank` are cut."""
+        size, lanes = self.model, self.lanes // self.processes
+        return ClipPlan(seed, size.height, size.width, lanes, rank * lanes, self.frames, self.stay)
 
 
 PRESETS = {
@@ -69,7 +68,8 @@ PRESETS = {
             height=64, width=96, widths=(8, 16, 24, 32), hidden_dim=32, heads=4, layers=2, feed_dim=64, fine_dim=16,
             mask_channels=8, object_queries=8, track_slots=8,
         ),
-        lanes=2, frames=2, stay=2, steps=6, warm_up_steps=2, bfloat16=False, checkpoint_minutes=0.0, log_every=1,
+        lanes=2, frames=2, stay=2, processes=1, steps=6, warm_up_steps=2, bfloat16=False,
+        checkpoint_minutes=0.0, log_every=1,
     ),
 }  # fmt: skip
 
@@ -115,35 +115,81 @@ def train_street(
     missing checkpoint.
     """
     recipe = _recipe(preset, minutes, steps)
-    keep_freed_memory()
-    torch.set_num_threads(min(recipe.threads, os.cpu_count() or 1))
     out.mkdir(parents=True, exist_ok=True)
-    run = StreetRun(recipe, seed)
     checkpoint = out / CHECKPOINT
-    if resume:
-        run.restore(checkpoint)
-    elif checkpoint.exists():
+    if checkpoint.exists() and not resume:
         raise SightlineError(
             "a run's checkpoint lies here already",
             where=str(out),
             mend="add --resume, or choose another --out",
         )
+    run = StreetRun(recipe, seed)
+    if resume:
+        run.restore(checkpoint)
     curve = Curve(out / CURVE_FILE, keep_to_step=run.step)
-    saved_s = time.monotonic()
-    with rendered_ahead(recipe.plan(seed), run.step) as batches, run.clock():
+    size = sum(p.numel() for p in run.model.parameters())
+    arguments = (recipe, seed, checkpoint if resume else None)
+    with (
+        _one_thread(),
+        team_of(recipe.processes, size, _follow, arguments) as team,
+        rendered_ahead(recipe.plan(seed), run.step) as batches,
+        run.clock(),
+    ):
+        saved_s = time.monotonic()
         while run.share < 1 and (stop_after_step is None or run.step < stop_after_step):
-            losses = run.train_step(next(batches))
+            batch = next(batches)
+            save = time.monotonic() - saved_s >= recipe.checkpoint_minutes * 60
+            if save:
+                saved_s = time.monotonic()
+            rate = run.learning_rate
+            if team is not None:
+                team.lead(True, rate, save)
+            losses = run.train_step(batch, rate, team)
             if run.step % recipe.log_every == 0 or run.share >= 1:
-                curve.add(run.step, run.images, run.elapsed_s / 60, run.learning_rate, losses)
+                curve.add(run.step, run.images, run.elapsed_s / 60, rate, losses)
             if watch is not None:
                 watch(TrainingNews(run.step, run.images, run.elapsed_s / 60, run.share, losses))
-            if time.monotonic() - saved_s >= recipe.checkpoint_minutes * 60:
-                run.save(checkpoint)
+            if save:
+                run.save(checkpoint, team)
                 run.export(out / WEIGHTS_FILE, preset)
-                saved_s = time.monotonic()
-        run.save(checkpoint)
+        if team is not None:
+            team.lead(False, 0.0, True)
+        run.save(checkpoint, team)
         run.export(out / WEIGHTS_FILE, preset)
     return TrainingResult(out / WEIGHTS_FILE, out / CURVE_FILE, run.step, run.images, run.elapsed_s / 60)
+
+
+def _follow(team: Team, recipe: StreetRecipe, seed: int, checkpoint: Path | None) -> None:
+    """The life of a team's other members: the same steps on their own lanes, at the leader's word."""
+    run = StreetRun(recipe, seed, team.rank)
+    if checkpoint is not None:
+        run.restore(checkpoint)
+    try:
+        with _one_thread(), rendered_ahead(recipe.plan(seed, team.rank), run.step) as batches:
+            while True:
+                batch = next(batches)
+                go, rate, save = team.follow()
+                if go:
+                    run.train_step(batch, rate, team)
+                if save:
+                    run.share_slots(team)
+                if not go:
+                    return
+    except BaseException:
+        team.abandon()
+        raise
+
+
+@contextmanager
+def _one_thread() -> Iterator[None]:
+    """One thread for torch in this process, and memory that stays: see `engines.training.team`."""
+    keep_freed_memory()
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)
 
 
 def _recipe(preset: str, minutes: float | None, steps: int | None) -> StreetRecipe:
@@ -181,8 +227,8 @@ def keep_freed_memory() -> None:
 class StreetRun:
     """A run in progress: model, optimiser, average, track slots, and how much of the budget is used."""
 
-    def __init__(self, recipe: StreetRecipe, seed: int) -> None:
-        self.recipe, self.seed = recipe, seed
+    def __init__(self, recipe: StreetRecipe, seed: int, rank: int = 0) -> None:
+        self.recipe, self.seed, self.rank = recipe, seed, rank
         torch.manual_seed(seed)
         self.model = Street(recipe.model).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.average = WeightAverage(self.model, recipe.average)
@@ -197,7 +243,8 @@ class StreetRun:
             betas=(0.9, 0.99),
             fused=True,
         )
-        self.slots = empty_slots(recipe.lanes, recipe.model.track_slots, recipe.model.hidden_dim)
+        self.lanes = recipe.lanes // recipe.processes
+        self.slots = empty_slots(self.lanes, recipe.model.track_slots, recipe.model.hidden_dim)
         self.step = 0
         self.earlier_s = 0.0
         self._started_s: float | None = None
@@ -236,9 +283,11 @@ class StreetRun:
         fall = 0.01 + 0.99 * 0.5 * (1 + math.cos(math.pi * self.share))
         return self.recipe.learning_rate * rise * fall
 
-    def train_step(self, batch: ClipBatch) -> dict[str, float]:
-        """One update on one batch. To the value of each loss, and `total`."""
-        rng = np.random.default_rng((self.seed, self.step, 1))
+    def train_step(
+        self, batch: ClipBatch, learning_rate: float, team: Team | None = None
+    ) -> dict[str, float]:
+        """One update on one batch, shared with the team. To the value of each loss, and `total`."""
+        rng = np.random.default_rng((self.seed, self.step, self.rank))
         self.model.train()
         with torch.autocast("cpu", torch.bfloat16, enabled=self.recipe.bfloat16):
             losses = self._losses(batch, rng)
@@ -247,11 +296,14 @@ class StreetRun:
             raise SightlineError(f"the loss is {total.item()} at step {self.step}", where="training")
         self.optimizer.zero_grad(set_to_none=True)
         total.backward()  # type: ignore[no-untyped-call]
+        if team is not None:
+            team.average_gradients(self.model)
         torch.nn.utils.clip_grad_norm_(self.model.parameters(), self.recipe.clip_norm)
         for group in self.optimizer.param_groups:
-            group["lr"] = self.learning_rate
+            group["lr"] = learning_rate
         self.optimizer.step()
-        self.average.update(self.model, self.step)
+        if self.rank == 0:
+            self.average.update(self.model, self.step)
         self.step += 1
         return {name: value.item() for name, value in losses.items()} | {"total": total.item()}
 
@@ -287,8 +339,19 @@ class StreetRun:
             **dense_losses(scene, boxes.flatten(0, 1), labels.flatten(0, 1)),
         }
 
-    def save(self, path: Path) -> None:
-        """Writes all that `restore` needs, at once or not at all."""
+    def share_slots(self, team: Team) -> list[Tensor]:
+        """Every member's tracks, lanes in order: states, boxes, identities, frames unseen. All members call it."""
+        ids, lost = torch.from_numpy(self.slots.ids), torch.from_numpy(self.slots.lost)
+        return team.gather([self.slots.hs, self.slots.boxes, ids, lost])
+
+    def save(self, path: Path, team: Team | None = None) -> None:
+        """Writes all that `restore` needs, at once or not at all. The other members call `share_slots` meanwhile."""
+        slots = [
+            self.slots.hs,
+            self.slots.boxes,
+            torch.from_numpy(self.slots.ids),
+            torch.from_numpy(self.slots.lost),
+        ]
         state = {
             "recipe": repr(self.recipe),
             "seed": self.seed,
@@ -297,12 +360,7 @@ class StreetRun:
             "model": self.model.state_dict(),
             "average": self.average.model.state_dict(),
             "optimizer": self.optimizer.state_dict(),
-            "slots": [
-                self.slots.hs,
-                self.slots.boxes,
-                torch.from_numpy(self.slots.ids),
-                torch.from_numpy(self.slots.lost),
-            ],
+            "slots": slots if team is None else self.share_slots(team),
         }
         part = path.with_name(path.name + ".part")
         torch.save(state, part)
@@ -332,7 +390,8 @@ class StreetRun:
             ) from None
         self.average.model.load_state_dict(state["average"])
         self.optimizer.load_state_dict(state["optimizer"])
-        hs, boxes, ids, lost = state["slots"]
+        mine = slice(self.rank * self.lanes, (self.rank + 1) * self.lanes)
+        hs, boxes, ids, lost = (x[mine].clone() for x in state["slots"])
         self.slots = TrackSlots(hs, boxes, ids.numpy(), lost.numpy())
         self.step, self.earlier_s = state["step"], state["elapsed_s"]
 
