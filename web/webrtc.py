@@ -14,6 +14,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from fractions import Fraction
 from typing import Any
 
+import aioice.ice
 import orjson
 from aiortc import (
     RTCConfiguration,
@@ -35,8 +36,23 @@ log = logging.getLogger(__name__)
 RTP_TIME_BASE = Fraction(1, 90_000)
 RTP_WRAP = 1 << 32
 # A channel that has not taken this much yet is too slow for results; the newest matter, so new ones are let go.
-CHANNEL_BACKLOG_BYTES = 1 << 20
+CHANNEL_BACKLOG_BYTES = 1 << 18
 CLOSE_DEADLINE_S = 3.0
+
+
+_host_addresses = aioice.ice.get_host_addresses
+
+
+def host_addresses(use_ipv4: bool, use_ipv6: bool) -> list[str]:
+    """The addresses that viewers are told: this host's, and loopback only where there is no other.
+
+    aioice leaves loopback out always, so a laptop with no network could not show its own picture to itself.
+    """
+    found: list[str] = _host_addresses(use_ipv4, use_ipv6)
+    return found or (["127.0.0.1"] if use_ipv4 else ["::1"])
+
+
+aioice.ice.get_host_addresses = host_addresses
 
 
 class PacketTrack(MediaStreamTrack):
