@@ -46,7 +46,8 @@ _host_addresses = aioice.ice.get_host_addresses
 def host_addresses(use_ipv4: bool, use_ipv6: bool) -> list[str]:
     """The addresses that viewers are told: this host's, and loopback only where there is no other.
 
-    aioice leaves loopback out always, so a laptop with no network could not show its own picture to itself.
+    aioice leaves loopback out always, so a player on a host with no network could not be reached at all. (Chromium
+    with no network has no candidates of its own, which this does not mend.)
     """
     found: list[str] = _host_addresses(use_ipv4, use_ipv6)
     return found or (["127.0.0.1"] if use_ipv4 else ["::1"])

@@ -75,7 +75,9 @@ class WhepServer:
 
     async def open_session(self, stream: str, offer: str) -> tuple[Peer, str]:
         """A new session and its answer. Raises Refused."""
-        if self._closing or len(self._peers) + self._opening >= self._max_viewers:
+        if self._closing:
+            raise Refused(503, "the server is closing", mend="ask again in a moment")
+        if len(self._peers) + self._opening >= self._max_viewers:
             raise Refused(503, f"{self._max_viewers} viewers are watching, which is all this process serves")
         if not await self._store.has_stream(stream):
             raise Refused(404, f"there is no stream {stream!r}", mend="see GET /api/v1/streams")

@@ -333,6 +333,20 @@ def test_a_viewer_that_vanishes_is_reaped(monkeypatch: pytest.MonkeyPatch) -> No
     played(scene)
 
 
+def test_a_host_without_a_network_is_reached_over_loopback(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("aioice.ice.ifaddr.get_adapters", list)
+
+    async def scene(http: httpx.AsyncClient, server: WhepServer, store: MemoryStore, camera: Camera) -> None:
+        player = Player()
+        response = await player.open(http)
+        addresses = {line.split()[4] for line in response.text.splitlines() if line.startswith("a=candidate")}
+        assert addresses == {"127.0.0.1"}
+        await until(lambda: len(player.pictures) >= 5, "5 pictures")
+        await player.close()
+
+    played(scene)
+
+
 def _offer(*, codec: str = "H264", fmtp: str = "packetization-mode=1;profile-level-id=42e01f") -> str:
     lines = ["v=0", "o=- 1 1 IN IP4 0.0.0.0", "s=-", "t=0 0", "m=video 9 UDP/TLS/RTP/SAVPF 96"]
     return "\r\n".join([*lines, "a=mid:0", f"a=rtpmap:96 {codec}/90000", f"a=fmtp:96 {fmtp}", ""])
