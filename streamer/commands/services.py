@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import http.client
+import json
+import os
 import sys
 import time
 from collections.abc import Iterable, Mapping
@@ -93,8 +95,6 @@ def seed(url: str, streams: Iterable[StreamConfig]) -> None:
 
 def redis_service(config: Config, steps: Steps) -> tuple[RedisService | None, str]:
     """(our own Redis, its URL), or (None, URL) of the one that is named, which must answer. Raises StoreError."""
-    import os
-
     from streamer.sinks.redis_server import EmbeddedRedis, check_redis
 
     named = config.redis_url or os.environ.get("REDIS_URL")
@@ -139,23 +139,24 @@ def worker_service(
 
 
 def web_service(config: Config, environ: Mapping[str, str], clock: Clock, steps: Steps) -> ChildProcess:
-    """The process that serves the page and the API; ready when it answers."""
+    """The process that serves the page and the API; ready when its page is there."""
     argv = [*COMMAND, "web", "--host", config.host, "--port", str(config.port)]
     if config.media_root is not None:
         argv += ["--media-root", str(config.media_root)]
-    child = ToldChild("web", argv, ready=lambda pid: answers(config.host, config.port), environ=environ)
+    child = ToldChild("web", argv, ready=lambda pid: page_is_up(config.host, config.port), environ=environ)
     child.steps = steps
     return child
 
 
-def answers(host: str, port: int) -> bool:
-    """Whether a server of ours says on that port that it lives."""
+def page_is_up(host: str, port: int) -> bool:
+    """Whether a server of ours on that port says that its page is there (the API answers seconds before)."""
     host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host).strip("[]")
     connection = http.client.HTTPConnection(host, port, timeout=ASK_WEB_S)
     try:
         connection.request("GET", "/healthz")
-        return connection.getresponse().status == 200
-    except (OSError, http.client.HTTPException):
+        answer = connection.getresponse()
+        return answer.status == 200 and json.loads(answer.read()).get("viewer") == "ready"
+    except (OSError, http.client.HTTPException, ValueError):
         return False
     finally:
         connection.close()

@@ -70,6 +70,7 @@ def add(
     max_fps: Annotated[
         float | None, typer.Option(help="Analyse at most this many frames a second.", show_default=False)
     ] = None,
+    model: Annotated[str, typer.Option(help="A name of `sightline models ls`.")] = "street-nano",
     redis: RedisOption = None,
     data_dir: DataDirOption = None,
 ) -> None:
@@ -86,14 +87,8 @@ def add(
         url = str(Path.cwd() / file)
         if not Path(url).is_file():
             raise ConfigError(f"there is no file {url}", where="URL", mend="give a video file that is there")
-    wish = {
-        "name": name,
-        "url": url,
-        "loop": loop,
-        "realtime": realtime,
-        "transport": transport,
-        "max_fps": max_fps,
-    }
+    wish = {"name": name, "url": url, "model": model, "loop": loop, "realtime": realtime}
+    wish |= {"transport": transport, "max_fps": max_fps}
     stream = stream_config(wish)
     with Client(running_redis(redis, data_dir)) as client:
         if not client.add_stream(stream):
