@@ -1,8 +1,11 @@
 """How good a street engine is on worlds it has never seen: COCO's AP, MOT's MOTA and IDF1, and the fit of its masks.
 
 The engine is only a callable from named tensors to named tensors, so torch and compiled engines are measured alike, and
-the tracks are those of the serving path (`TrackTask`), with its thresholds. Nothing is left out: each object of which
-the world's truth speaks counts, however small or hidden.
+the tracks are those of the serving path (`TrackTask`), with its thresholds.
+
+Everything is measured twice. `everything` counts each object of which the world's truth speaks, down to six visible
+pixels. `clear` leaves out the *difficult* ones, as PASCAL VOC and KITTI do: those of which fewer than 48 pixels (6 x 8)
+or less than a quarter can be seen are neither merit nor fault. Both are always shown together.
 """
 
 from __future__ import annotations
@@ -15,6 +18,7 @@ from typing import Any
 import motmetrics
 import numpy as np
 from numpy.typing import NDArray
+from scipy.optimize import linear_sum_assignment
 
 from engines.evaluation.coco import PictureBoxes, average_precision
 from engines.tasks.track import TrackRules, TrackState, TrackTask
@@ -26,14 +30,14 @@ from streamer.world import LABELS, Truth, World, WorldConfig
 Infer = Callable[[Mapping[str, NDArray[Any]]], Mapping[str, NDArray[Any]]]
 FIRST_HELD_OUT_SEED = 1_000_000
 MATCH_IOU = 0.5
+CLEAR_PIXELS = 48
+CLEAR_VISIBILITY = 0.25
 
 
 @dataclass(frozen=True, slots=True)
-class StreetScores:
-    """What `evaluate_street` measured. Shares are 0..1; a row of the engine counts for AP with every class score."""
+class Accuracy:
+    """One count's numbers. Shares are 0..1; for AP a row of the engine counts with each of its class scores."""
 
-    sequences: int
-    frames: int
     objects: int
     ap: float
     ap50: float
@@ -43,19 +47,60 @@ class StreetScores:
     switches: int
     false_positives: int
     misses: int
+
+
+@dataclass(frozen=True, slots=True)
+class StreetScores:
+    """What `evaluate_street` measured: on the `clear` objects and on `everything`; masks of all matched tracks."""
+
+    sequences: int
+    frames: int
+    clear: Accuracy
+    everything: Accuracy
     mask_miou: float
     matched: int
 
     def to_dict(self) -> dict[str, Any]:
         """Plain numbers, for JSON; rounded to four places."""
-        return {
-            k: {n: round(x, 4) for n, x in v.items()}
-            if isinstance(v, dict)
-            else round(v, 4)
-            if isinstance(v, float)
-            else v
-            for k, v in asdict(self).items()
-        }
+        return _rounded(asdict(self))
+
+
+def _rounded(tree: dict[str, Any]) -> dict[str, Any]:
+    return {
+        name: _rounded(x) if isinstance(x, dict) else round(x, 4) if isinstance(x, float) else x
+        for name, x in tree.items()
+    }
+
+
+class _Count:
+    """Collects one count's frames."""
+
+    def __init__(self, sequences: int) -> None:
+        self.truths: list[PictureBoxes] = []
+        self.mot = [motmetrics.MOTAccumulator(auto_id=True) for _ in range(sequences)]
+
+    def add(
+        self, sequence: int, truth: Truth, payload: Perception, left_out: NDArray[np.bool_]
+    ) -> list[tuple[int, int]]:
+        """One frame; to the pairs (object row, track row) of one object."""
+        counts = np.ones(len(truth.labels), np.float32)
+        self.truths.append(PictureBoxes(truth.boxes_xyxy, truth.labels, counts, left_out))
+        return _compare(self.mot[sequence], truth, payload, left_out)
+
+    def accuracy(self, found: Sequence[PictureBoxes], labels: Sequence[str]) -> Accuracy:
+        precision = average_precision(self.truths, found, labels)
+        summary = _overall(self.mot)
+        return Accuracy(
+            objects=int(summary["num_objects"]),
+            ap=precision.ap,
+            ap50=precision.ap50,
+            ap50_by_class=precision.ap50_by_class,
+            mota=float(summary["mota"]),
+            idf1=float(summary["idf1"]),
+            switches=int(summary["num_switches"]),
+            false_positives=int(summary["num_false_positives"]),
+            misses=int(summary["num_misses"]),
+        )
 
 
 def evaluate_street(
@@ -79,9 +124,8 @@ def evaluate_street(
     task = TrackTask(labels=labels, input_hw=input_hw, slots=slots, dim=dim, rules=rules)
     worlds = [World(WorldConfig(first_seed + i, *input_hw)) for i in range(sequences)]
     states: list[TrackState] = [task.initial_state() for _ in worlds]
-    truths: list[PictureBoxes] = []
     found: list[PictureBoxes] = []
-    mot = [motmetrics.MOTAccumulator(auto_id=True) for _ in worlds]
+    clear, everything = _Count(sequences), _Count(sequences)
     mask_ious: list[float] = []
     for step in range(frames):
         pictures, facts = zip(*(world.step() for world in worlds), strict=True)
@@ -93,31 +137,28 @@ def evaluate_street(
         outputs = infer(inputs)
         answers = task.postprocess(outputs, shown, states)
         for i, (payload, state) in enumerate(answers):
-            truths.append(
-                PictureBoxes(facts[i].boxes_xyxy, facts[i].labels, np.ones(len(facts[i].labels), np.float32))
-            )
             found.append(rows_as_boxes(outputs, i, states[i].valid, input_hw))
-            mask_ious += _compare(mot[i], facts[i], payload)
+            clear.add(i, facts[i], payload, difficult(facts[i]))
+            pairs = everything.add(i, facts[i], payload, np.zeros(len(facts[i].labels), bool))
+            mask_ious += _mask_ious(facts[i], payload, pairs)
             states[i] = state
         if watch is not None:
             watch(step + 1)
-    precision = average_precision(truths, found, labels)
-    summary = _overall(mot)
     return StreetScores(
         sequences=sequences,
         frames=sequences * frames,
-        objects=int(summary["num_objects"]),
-        ap=precision.ap,
-        ap50=precision.ap50,
-        ap50_by_class=precision.ap50_by_class,
-        mota=float(summary["mota"]),
-        idf1=float(summary["idf1"]),
-        switches=int(summary["num_switches"]),
-        false_positives=int(summary["num_false_positives"]),
-        misses=int(summary["num_misses"]),
+        clear=clear.accuracy(found, labels),
+        everything=everything.accuracy(found, labels),
         mask_miou=float(np.mean(mask_ious)) if mask_ious else 0.0,
         matched=len(mask_ious),
     )
+
+
+def difficult(truth: Truth) -> NDArray[np.bool_]:
+    """Which objects show too little of themselves to be asked for, bool (N,)."""
+    pixels = np.bincount(truth.instances[truth.instances >= 0], minlength=len(truth.labels))
+    hard: NDArray[np.bool_] = (pixels < CLEAR_PIXELS) | (truth.visibility < CLEAR_VISIBILITY)
+    return hard
 
 
 def rows_as_boxes(
@@ -134,28 +175,41 @@ def rows_as_boxes(
     return PictureBoxes(boxes[rows], classes, scores[rows, classes])
 
 
-def _compare(mot: Any, truth: Truth, payload: Perception) -> list[float]:
-    """Tells the accumulator one frame and returns the mask IoU of each matched pair.
+def _compare(
+    mot: Any, truth: Truth, payload: Perception, left_out: NDArray[np.bool_]
+) -> list[tuple[int, int]]:
+    """Tells the accumulator one frame, without the objects left out and the tracks that stand for them.
 
-    A track may stand for an object if their boxes overlap by at least half and their labels are equal. Masks are
-    compared on the grid they are served on, half the picture's size, with the truth sampled at the same places.
+    A track may stand for an object if their boxes overlap by at least half and their labels are equal. To the pairs
+    (object row, track row) that fit best together.
     """
     tracks = payload.tracks
     detections = tracks.detections
     overlap = iou_matrix(truth.boxes_xyxy, detections.boxes_xyxy)
     possible = (overlap >= MATCH_IOU) & (truth.labels[:, None] == detections.labels[None, :])
-    frame = mot.update(truth.ids, tracks.track_ids, np.where(possible, 1 - overlap, np.nan))
-    events = mot.mot_events.loc[frame]
-    pairs = events[events.Type.isin(("MATCH", "SWITCH", "TRANSFER", "ASCEND", "MIGRATE"))]
-    row_of = {identity: row for row, identity in enumerate(truth.ids.tolist())}
-    column_of = {identity: column for column, identity in enumerate(tracks.track_ids.tolist())}
+    rows, columns = linear_sum_assignment(np.where(possible, -overlap, 0.0))
+    fits = possible[rows, columns]
+    rows, columns = rows[fits], columns[fits]
+    objects = np.flatnonzero(~left_out)
+    shown = np.setdiff1d(np.arange(len(detections)), columns[left_out[rows]])
+    distance = np.where(possible, 1 - overlap, np.nan)[np.ix_(objects, shown)]
+    mot.update(truth.ids[objects], tracks.track_ids[shown], distance)
+    return list(zip(rows.tolist(), columns.tolist(), strict=True))
+
+
+def _mask_ious(truth: Truth, payload: Perception, pairs: Sequence[tuple[int, int]]) -> list[float]:
+    """How well the masks of matched pairs fit.
+
+    On the grid they are served on, half the picture's size, with the truth sampled at the same places.
+    """
+    masks = payload.tracks.detections.masks
+    if masks is None:
+        return []
     ious: list[float] = []
-    for oid, hid in zip(pairs.OId, pairs.HId, strict=True):
-        if detections.masks is None:
-            break
-        mask = mask_from_rle(detections.masks[column_of[int(hid)]])
+    for row, column in pairs:
+        mask = mask_from_rle(masks[column])
         step_y, step_x = truth.instances.shape[0] // mask.shape[0], truth.instances.shape[1] // mask.shape[1]
-        real = truth.instances[::step_y, ::step_x] == row_of[int(oid)]
+        real = truth.instances[::step_y, ::step_x] == row
         union = (mask | real).sum()
         ious.append(float((mask & real).sum() / union) if union else 0.0)
     return ious

@@ -95,17 +95,21 @@ def _show(scores: StreetScores, how: dict[str, str]) -> None:
     from rich.console import Console
     from rich.table import Table
 
-    table = Table(box=None, pad_edge=False, show_header=False)
-    shares = (("AP50", scores.ap50), ("AP", scores.ap), ("MOTA", scores.mota), ("IDF1", scores.idf1))
-    for name, value in (*shares, ("mask IoU", scores.mask_miou)):
-        table.add_row(name, f"{value:.3f}")
-    for name, value in scores.ap50_by_class.items():
-        table.add_row(f"AP50 {name}", f"{value:.3f}" if value == value else "none there")
-    table.add_row("identity switches", str(scores.switches))
+    table = Table("", "clear", "everything", box=None, pad_edge=False)
+    counts = (scores.clear, scores.everything)
+    for name in ("AP50", "AP", "MOTA", "IDF1"):
+        table.add_row(name, *(f"{getattr(count, name.lower()):.3f}" for count in counts))
+    for name in scores.clear.ap50_by_class:
+        values = [count.ap50_by_class[name] for count in counts]
+        table.add_row(f"AP50 {name}", *(f"{v:.3f}" if v == v else "none there" for v in values))
+    for name in ("switches", "misses", "false_positives", "objects"):
+        table.add_row(name.replace("_", " "), *(str(getattr(count, name)) for count in counts))
+    table.add_row("mask IoU", "", f"{scores.mask_miou:.3f}")
     console = Console()
     told = f"{how['model']} on {how['backend']} ({how['precision']})"
-    console.print(
-        f"{told}: {scores.sequences} held-out streets, {scores.frames} frames, {scores.objects} objects"
-    )
+    console.print(f"{told}: {scores.sequences} held-out streets, {scores.frames} frames")
     console.print(table)
+    console.print(
+        "[dim]clear: without objects of which fewer than 48 pixels, or less than a quarter, can be seen.[/]"
+    )
     console.print("[dim]Accuracy in the synthetic world is not accuracy on a real camera.[/]")
