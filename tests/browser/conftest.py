@@ -5,13 +5,13 @@ from __future__ import annotations
 import asyncio
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from typing import TypeVar
 
 import httpx
 import pytest
-from playwright.sync_api import Browser, Page, sync_playwright
+from playwright.sync_api import Browser, ConsoleMessage, Page, sync_playwright
 
 from streamer.config import StreamConfig
 from tests.fakes.live_street import LiveStreet
@@ -32,6 +32,7 @@ FLAGS = [
     "--disable-sync",
 ]
 STREAM = "street"
+PATIENCE_MS = 45_000
 
 
 @dataclass
@@ -132,25 +133,29 @@ class Watched:
     complaints: list[str] = field(default_factory=list)
 
 
+@contextmanager
+def watching(browser: Browser, url: str, *, width: int = 1280, height: int = 800) -> Iterator[Watched]:
+    """An address in a browser profile of its own, at a given size in pixels."""
+
+    def heard(line: ConsoleMessage) -> None:
+        if line.type in ("error", "warning"):
+            watched.complaints.append(line.text)
+
+    context = browser.new_context(viewport={"width": width, "height": height}, color_scheme="dark")
+    context.set_default_timeout(PATIENCE_MS)
+    watched = Watched(context.new_page())
+    watched.page.on("request", lambda request: watched.requests.append(request.url))
+    watched.page.on("pageerror", lambda error: watched.complaints.append(str(error)))
+    watched.page.on("console", heard)
+    try:
+        watched.page.goto(url)
+        yield watched
+    finally:
+        context.close()
+
+
 @pytest.fixture
 def open_page(chromium: Browser) -> Iterator[Callable[..., Watched]]:
-    """Open an address in a browser profile of its own, at a given size."""
-    contexts = []
-
-    def open_at(url: str, *, width: int = 1280, height: int = 800) -> Watched:
-        context = chromium.new_context(viewport={"width": width, "height": height}, color_scheme="dark")
-        contexts.append(context)
-        watched = Watched(context.new_page())
-        watched.page.set_default_timeout(15_000)
-        watched.page.on("request", lambda request: watched.requests.append(request.url))
-        watched.page.on("pageerror", lambda error: watched.complaints.append(str(error)))
-        watched.page.on(
-            "console",
-            lambda line: watched.complaints.append(line.text) if line.type in ("error", "warning") else None,
-        )
-        watched.page.goto(url)
-        return watched
-
-    yield open_at
-    for context in contexts:
-        context.close()
+    """`watching` for as long as the test runs."""
+    with ExitStack() as stack:
+        yield lambda url, **size: stack.enter_context(watching(chromium, url, **size))

@@ -77,7 +77,7 @@ def test_old_results_are_let_go(page: Page) -> None:
           return line.size;
         }"""
     )
-    assert 90 <= size <= 110  # four seconds at 25 a second
+    assert 115 <= size <= 135  # five seconds at 25 a second
 
 
 def test_trails_end_where_the_object_stands(page: Page) -> None:

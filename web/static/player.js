@@ -57,7 +57,7 @@ export class Player {
     const p95 = Number(state?.latency_p95_ms);
     // frames wait in the browser until their result is here, so that boxes sit on the picture they were made from
     if (this.#receiver && "jitterBufferTarget" in this.#receiver) {
-      const target = Math.min(1000, Math.max(150, (Number.isFinite(p95) ? p95 : 0) + 100));
+      const target = Math.min(2000, Math.max(150, (Number.isFinite(p95) ? p95 : 0) + 100));
       this.#receiver.jitterBufferTarget = Math.round(target / 25) * 25;
     }
     this.#judge();

@@ -4,7 +4,7 @@
 // announces the offset between the two per epoch ("origin"): rtp = (pts90k + origin) mod 2^32.
 
 const TICKS_PER_S = 90_000;
-const KEEP_S = 4; // trails look 1.5 s back, the jitter buffer holds up to 1 s
+const KEEP_S = 5; // trails look 1.5 s back, the jitter buffer holds up to 2 s
 const NEAR = [0, 1, -1, 2, -2]; // encoders may round a stamp by a tick or two
 
 const uint32 = (value) => ((value % 2 ** 32) + 2 ** 32) % 2 ** 32;
