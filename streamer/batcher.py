@@ -24,6 +24,9 @@ from streamer.types import Frame
 
 S = TypeVar("S")
 
+# Frames of files that are looked at together: on a CPU, four at once cost an eighth less than four alone.
+LOOK_BATCH = 4
+
 
 @dataclass(frozen=True, slots=True)
 class Waiting:
@@ -110,6 +113,7 @@ class Slot(Generic[S]):
     epoch: int
     channel: Channel[Frame]
     state: S
+    live: bool = True
     busy: bool = False  # a frame is where the state is needed
     turn: int = 0
     ahead: deque[Pending] = field(default_factory=deque)
@@ -258,18 +262,23 @@ class Batcher(Generic[S]):
         if stage is Stage.FOLLOW:  # it has waited before it was looked at: whoever is ready goes
             waiting = [slot.for_follow() for slot in self._slots]
             return decide(waiting, now_ns, limit=self._max_batch_size, max_delay_ns=0, stateful=True)
-        look = stage is Stage.LOOK
-        # As few ahead as keep all lanes busy: a frame that was looked at can no longer be dropped for a newer one, and
-        # its features take a megabyte. One stream alone must fill the lanes; many streams do so with one frame each.
-        most_ahead = -(-(self._lanes + 1) // max(1, len(self._slots)))
-        waiting = [slot.for_look(most_ahead) if look else slot.for_whole() for slot in self._slots]
-        share = self._max_batch_size if not (look or self._stateful) else -(-len(waiting) // self._lanes)
+        n = max(1, len(self._slots))
+        if stage is Stage.WHOLE:
+            waiting = [slot.for_whole() for slot in self._slots]
+            limit = -(-n // self._lanes) if self._stateful else self._max_batch_size
+        else:
+            # Live: as few ahead as keep all lanes busy, since what was looked at can no longer give way to the newer.
+            # Files have time: they go several at once, and another batch waits for the lane that is free next.
+            needed = -(-(self._lanes + 1) // n)
+            files = max(needed, -(-2 * LOOK_BATCH // n), 2)
+            waiting = [slot.for_look(needed if slot.live else files) for slot in self._slots]
+            limit = max(-(-n // self._lanes), LOOK_BATCH if any(not slot.live for slot in self._slots) else 1)
         return decide(
             waiting,
             now_ns,
-            limit=max(1, min(self._max_batch_size, share)),
+            limit=min(self._max_batch_size, limit),
             max_delay_ns=self._max_delay_ns,
-            stateful=self._stateful and not look,
+            stateful=self._stateful and stage is Stage.WHOLE,
         )
 
     def _pick(self, stage: Stage, decision: Decision, now_ns: int) -> list[tuple[Slot[S], Pending]]:

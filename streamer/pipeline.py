@@ -149,7 +149,7 @@ class Pipeline(Generic[S]):
             on_drop=dropped,
             on_put=self._batcher.wake,
         )
-        slot = Slot(stream, epoch, channel, self._task.initial_state())
+        slot = Slot(stream, epoch, channel, self._task.initial_state(), live)
         self._batcher.attach(slot)
         return Inlet(slot, self._batcher, self._publisher, self._ledger)
 

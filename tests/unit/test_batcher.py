@@ -285,3 +285,21 @@ def test_streams_look_only_as_far_ahead_as_the_lanes_need(streams, lanes, ahead)
         assert batcher.take().stage is Stage.LOOK
     assert [len(slot.ahead) for slot in slots] == [ahead] * streams
     assert not batcher._decide(Stage.LOOK, clock.monotonic_ns())
+
+
+def test_files_are_looked_at_several_at_once_with_another_batch_in_waiting():
+    clock = FakeClock()
+    batcher = Batcher(clock, max_batch_size=8, max_delay_s=0, stateful=True, staged=True, lanes=2)
+    slot = Slot("file", 1, Channel(20), None, live=False)
+    batcher.attach(slot)
+    for seq in range(20):
+        put(slot, seq, clock)
+    first, second = batcher.take(), batcher.take()
+    assert [seqs_of(b) for b in (first, second)] == [[0, 1, 2, 3], [4, 5, 6, 7]]
+    assert not batcher._decide(Stage.LOOK, clock.monotonic_ns())
+    batcher.looked(first, [{}] * 4)
+    for seq in range(4):  # followed one by one, before any more looking
+        follow = batcher.take()
+        assert (follow.stage, seqs_of(follow)) == (Stage.FOLLOW, [seq])
+        batcher.done(follow)
+    assert seqs_of(batcher.take()) == [8, 9, 10, 11]

@@ -41,6 +41,12 @@ class Rig:
     def frame(self, stream, seq, epoch=1):
         return frame(stream, epoch, seq, now_ns=self.clock.monotonic_ns())
 
+    def until(self, condition):
+        deadline = time.monotonic() + 10
+        while not condition():
+            assert time.monotonic() < deadline, "it did not come about"
+            time.sleep(0.001)
+
     def send(self, inlet, stream, seqs, epoch=1):
         for seq in seqs:
             inlet.put(self.frame(stream, seq, epoch))
@@ -103,12 +109,11 @@ def test_streams_share_a_batch():
 
 
 def test_a_live_source_drops_its_oldest_and_the_ledger_says_so():
-    gate = threading.Event()
-    with running(AddingEngine(lambda inputs: gate.wait(10) and None)) as rig:
+    gate, held = threading.Event(), threading.Event()
+    with running(AddingEngine(hold(gate, held))) as rig:
         inlet = rig.pipeline.attach("cam", 1, live=True)
         rig.send(inlet, "cam", [0])
-        while rig.ledger.counts("cam").in_flight and len(inlet._slot.channel):
-            time.sleep(0.001)  # until the lane holds frame 0
+        assert held.wait(10)  # the lane holds frame 0
         rig.send(inlet, "cam", range(1, 10))
         gate.set()
         assert inlet.finish(10)
@@ -147,16 +152,27 @@ def test_a_new_epoch_starts_with_the_initial_state():
 
 
 def test_a_stopped_stream_drains_what_waits_and_puts_no_more():
-    gate = threading.Event()
-    with running(AddingEngine(lambda inputs: gate.wait(10) and None)) as rig:
+    gate, held = threading.Event(), threading.Event()
+    with running(AddingEngine(hold(gate, held))) as rig:
         inlet = rig.pipeline.attach("a", 1, live=False)
         rig.send(inlet, "a", range(3))
+        assert held.wait(10)
         assert not inlet.finish(0.01)  # the engine hangs on the first
         with pytest.raises(Closed):
             inlet.put(rig.frame("a", 9))
         gate.set()
         rig.sink.wait_for(lambda: len(rig.sink.results) == 1)
     assert rig.ledger.counts("a").ended == {"emitted": 1, "drained": 3}
+
+
+def hold(gate, held):
+    """Work for an engine: say that it has begun, and wait until let go."""
+
+    def before(inputs):
+        held.set()
+        assert gate.wait(10)
+
+    return before
 
 
 def test_leaves_come_after_all_results_of_the_epoch():
@@ -218,11 +234,11 @@ def test_one_stream_keeps_two_lanes_busy_when_the_engine_is_staged():
         both.wait(10)  # a look and a follow at once, or this breaks
 
     with running(StagedEngine(meet_after(2, meet), meet), StagedTask(), lanes=2) as rig:
-        inlet = rig.pipeline.attach("a", 1, live=False)
-        rig.send(inlet, "a", range(2))
-        # Frame 1 is looked at while frame 0 is followed; then frame 1's follow meets frame 2's look.
-        rig.send(inlet, "a", [2])
-        rig.sink.wait_for(lambda: len(rig.sink.results) == 2)
+        inlet = rig.pipeline.attach("a", 1, live=True)  # live: looked at one by one
+        # Frame 1 is looked at while frame 0 is followed; then frame 2's look meets frame 1's follow.
+        for seq in range(3):
+            rig.send(inlet, "a", [seq])
+            rig.sink.wait_for(lambda seq=seq: len(rig.sink.results) >= seq)
         both.abort()
         inlet.finish(10)
     assert rig.sink.seqs("a")[:2] == [0, 1]
@@ -243,21 +259,22 @@ def test_a_stage_that_fails_costs_its_frames_and_no_more(stage):
     engine = StagedEngine(**{f"{stage}_before": fail_second})
     with running(engine, StagedTask(), lanes=2) as rig:
         inlet = rig.pipeline.attach("a", 1, live=False)
-        rig.send(inlet, "a", range(4))
+        for seq in range(4):  # one at a time, so that none shares its batch
+            rig.send(inlet, "a", [seq])
+            rig.until(lambda: not rig.ledger.counts("a").in_flight)
         assert inlet.finish(10)
-        rig.sink.wait_for(lambda: len(rig.sink.results) == 3)
     assert rig.sink.seqs("a") == [0, 2, 3]
     assert rig.ledger.counts("a").ended == {"emitted": 3, "failed:EngineError": 1}
 
 
 def test_a_staged_stream_that_is_stopped_short_still_balances():
     gate = threading.Event()
-    with running(
-        StagedEngine(follow_before=lambda inputs: gate.wait(10) and None), StagedTask(), lanes=2
-    ) as rig:
+    held = threading.Event()
+    with running(StagedEngine(follow_before=hold(gate, held)), StagedTask(), lanes=2) as rig:
         inlet = rig.pipeline.attach("a", 1, live=False)
         rig.send(inlet, "a", range(5))
-        assert not inlet.finish(0.05)
+        assert held.wait(10)
+        assert not inlet.finish(0.01)
         gate.set()
         rig.sink.wait_for(lambda: len(rig.sink.results) == 1)
     counts = rig.ledger.counts("a")
