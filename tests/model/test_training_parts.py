@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from collections.abc import Iterator
 
 import numpy as np
 import pytest
@@ -33,6 +34,15 @@ from engines.training.tracks import (
 )
 
 PLAN = ClipPlan(seed=5, height=64, width=96, lanes=2, frames=2, stay=3)
+
+
+@pytest.fixture(autouse=True, scope="module")
+def one_thread() -> Iterator[None]:
+    """Tiny models are quickest so, above all on a machine with other work."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
 
 
 def test_a_step_s_clips_do_not_depend_on_where_rendering_began() -> None:
