@@ -90,7 +90,9 @@ def build(recipe: Recipe, digest: str, folder: Path, say: Callable[[str], None])
         cases = {parity.NOISE: blank, "streets": inputs.natural(blank, pictures[:, :batch], judge.infer)}
         for what, case in cases.items():
             comparisons.append(
-                parity.compare(judge.infer(case), engine.infer(case), case["track_valid"], what)
+                parity.compare(
+                    judge.infer(case), engine.infer(case), case["track_valid"], what, recipe.precision
+                )
             )
     engine.close()
     report = parity.gate(comparisons, recipe.precision, f"{recipe.name} on {recipe.backend}")

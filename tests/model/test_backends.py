@@ -106,8 +106,9 @@ def test_it_answers_as_the_reference(
     assert {n: (a.shape, a.dtype) for n, a in answer.items()} == {
         t.name: ((batch, *t.shape[1:]), t.dtype) for t in engine.spec.outputs
     }
+    precision = engine.spec.precision
     parity.gate(
-        [parity.compare(reference, answer, case["track_valid"], "noise")], engine.spec.precision, "test"
+        [parity.compare(reference, answer, case["track_valid"], "noise", precision)], precision, "test"
     )
 
 

@@ -43,7 +43,7 @@ def changed(answer: Answer, **new: NDArray[Any]) -> Answer:
 def judge(
     reference: Answer, other: Answer, valid: NDArray[np.float32], precision: str = "f32"
 ) -> dict[str, Any]:
-    return dict(gate([compare(reference, other, valid, "test")], precision, "here"))
+    return dict(gate([compare(reference, other, valid, "test", precision)], precision, "here"))
 
 
 def test_the_same_answer_differs_by_nothing(answer: Answer, valid: NDArray[np.float32]) -> None:
@@ -119,9 +119,9 @@ def test_a_swap_does_not_tear_other_pairs_apart(answer: Answer, valid: NDArray[n
     quiet["pred_boxes"][0, K] = [0.5, 0.5, 0.1, 0.1]
     quiet["pred_boxes"][0, K + 1] = [0.9, 0.5, 0.1, 0.1]
     other = changed(quiet)
-    other["pred_boxes"][0, K] = [0.52, 0.5, 0.1, 0.1]
+    other["pred_boxes"][0, K] = [0.505, 0.5, 0.1, 0.1]
     other["pred_boxes"][0, K + 1] = [0.1, 0.5, 0.1, 0.1]
-    one = compare(quiet, other, valid, "test")
+    one = compare(quiet, other, valid, "test", "f32")
     assert one.swapped == pytest.approx(1 / (B * Q)) and one.sure < 0.01
 
 
