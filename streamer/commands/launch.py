@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 
 import typer
 
+from streamer.commands.prepare import prepare_engines
 from streamer.commands.services import redis_service, web_service, worker_service
 from streamer.commands.steps import Steps
 
@@ -39,7 +40,7 @@ def launch(
     steps = Steps()
     with steps:
         redis, url = redis_service(config, steps)
-        build_engines(config, steps)
+        precision = prepare_engines(config, steps.say)
         stop_on_signals(stop)
         clock = SystemClock()
         environ = {
@@ -52,7 +53,7 @@ def launch(
             environ["SIGHTLINE_TOKEN"] = config.token.get_secret_value()
         services: list[Service] = [
             *([redis] if redis is not None else []),
-            worker_service(config, url, environ, clock, steps),
+            worker_service(config, precision, url, environ, clock, steps),
             web_service(config, environ, clock, steps),
         ]
 
@@ -74,26 +75,6 @@ def launch(
         code = supervisor.run(stop)
     if code:
         raise typer.Exit(int(code))
-
-
-def build_engines(config: Config, steps: Steps) -> None:
-    """Compile what the streams need, or find it in the cache; exactly what the worker will then open."""
-    from engines.build import ensure_built
-    from engines.zoo import recipe_for
-    from streamer.commands.worker import lanes_for, usable_cpus
-
-    lanes = lanes_for(usable_cpus())
-    for model in sorted({stream.model for stream in config.streams if not stream.paused}):
-        recipe = recipe_for(
-            model,
-            backend=config.backend,
-            precision=config.precision,
-            max_batch_size=config.max_batch_size,
-            threads=lanes,
-            streams=lanes,
-        )
-        steps.say(f"engine {model}")
-        ensure_built(recipe, config.engine_cache, steps.say)
 
 
 def _where_flag(config: Config, url: str) -> str:

@@ -108,7 +108,7 @@ def redis_service(config: Config, steps: Steps) -> tuple[RedisService | None, st
 
 
 def worker_service(
-    config: Config, url: str, environ: Mapping[str, str], clock: Clock, steps: Steps
+    config: Config, precision: str, url: str, environ: Mapping[str, str], clock: Clock, steps: Steps
 ) -> ChildProcess:
     """The process that decodes, infers and publishes; ready when it beats, stalled when it no longer does."""
     from streamer.client import Client
@@ -125,7 +125,7 @@ def worker_service(
     argv = [
         *(*COMMAND, "worker"),
         *("--backend", config.backend),
-        *("--precision", config.precision),
+        *("--precision", precision),
         *("--max-batch-size", str(config.max_batch_size)),
         *("--max-queue-delay-ms", str(config.max_queue_delay_ms)),
         *("--results-maxlen", str(config.results_maxlen)),

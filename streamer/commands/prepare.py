@@ -1,0 +1,77 @@
+"""Engines before the first frame: compiled or found in the cache, so that the worker opens them at once.
+
+`precision: auto` means the quickest one that answers as its reference does: where bf16 is refused by the parity gate,
+f32 is used, that is said, and the refusal is remembered beside the engines, so that the next start is quick as well.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from hashlib import sha256
+from importlib.util import find_spec
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from streamer.config import Config
+from streamer.errors import ParityError
+
+if TYPE_CHECKING:
+    from engines.build import Recipe
+
+Say = Callable[[str], None]
+EXACT = "f32"
+
+
+def prepare_engines(config: Config, say: Say) -> str:
+    """Have ready what the streams need, exactly as the worker will ask for it; the precision for the worker.
+
+    Raises EngineError or ParityError, one line.
+    """
+    models = sorted({stream.model for stream in config.streams if not stream.paused})
+    try:
+        for model in models:
+            say(f"engine {model}")
+            _prepare(_recipe(model, config, config.precision), config.engine_cache, say)
+    except ParityError as refusal:
+        if config.precision != "auto" or _recipe(models[0], config, "auto").precision == EXACT:
+            raise
+        say(f"{refusal.what}: {EXACT} is used instead, which is slower")
+        for model in models:
+            _prepare(_recipe(model, config, EXACT), config.engine_cache, say)
+        return EXACT
+    return config.precision
+
+
+def _recipe(model: str, config: Config, precision: str) -> Recipe:
+    from engines.zoo import recipe_for
+    from streamer.commands.worker import lanes_for, usable_cpus
+
+    lanes = lanes_for(usable_cpus())
+    return recipe_for(
+        model,
+        backend=config.backend,
+        precision=precision,
+        max_batch_size=config.max_batch_size,
+        threads=lanes,
+        streams=lanes,
+    )
+
+
+def _prepare(recipe: Recipe, cache_dir: Path, say: Say) -> None:
+    from engines.build import ensure_built
+
+    refused = cache_dir / f".{recipe.digest()[:16]}.{_gate()}.refused"
+    if refused.exists():
+        raise ParityError(refused.read_text("utf-8"), where=f"{recipe.name} on {recipe.backend}")
+    try:
+        ensure_built(recipe, cache_dir, say)
+    except ParityError as refusal:
+        refused.write_text(refusal.what, "utf-8")
+        raise
+
+
+def _gate() -> str:
+    """Names the gate as it is now: what another one refused is looked at again."""
+    spec = find_spec("engines.build.parity")
+    source = Path(spec.origin).read_bytes() if spec is not None and spec.origin is not None else b""
+    return sha256(source).hexdigest()[:8]
