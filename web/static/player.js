@@ -51,6 +51,11 @@ export class Player {
     this.video.srcObject = null;
   }
 
+  /** The RTP time stamp of the picture on the screen; undefined before the first. */
+  get stamp() {
+    return this.#shown?.stamp;
+  }
+
   /** What the API last said of this stream; `null` when the server cannot be reached. */
   setState(state) {
     this.#state = state;
