@@ -19,6 +19,8 @@ STREETS = (
 )
 PICTURE = "size=640x360&fps=12.5"
 MOST_STREAMS = 32
+# A street is built in about 1.5 s of CPU; many at once on a busy laptop must not look as if they hung.
+BUILD_TIMEOUT_S = 60.0
 
 
 def register(app: typer.Typer) -> None:
@@ -58,5 +60,6 @@ def demo_streams(count: int) -> list[StreamConfig]:
         if again:
             seed, rest = look.split("&", 1)
             name, look = f"{name}-{again + 1}", f"seed={int(seed.removeprefix('seed=')) + 100 * again}&{rest}"
-        made.append(StreamConfig(name=name, url=f"world://street?{look}&{PICTURE}"))
+        url = f"world://street?{look}&{PICTURE}"
+        made.append(StreamConfig(name=name, url=url, open_timeout_s=BUILD_TIMEOUT_S))
     return made

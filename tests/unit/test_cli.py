@@ -15,7 +15,9 @@ import pytest
 
 from streamer import __version__
 from streamer.cli import app, run
+from streamer.commands.demo import demo_streams
 from streamer.commands.schema import Subject, schema_text
+from streamer.sources.world import parse_world_url
 
 ROOT = Path(__file__).parent.parent.parent
 OFFERED = {
@@ -73,6 +75,13 @@ def test_help_is_quick_and_needs_no_heavy_library(sightline: Any) -> None:
     assert shown.returncode == 0
     assert all(re.search(rf"^│ {name} ", shown.stdout, re.M) for name in OFFERED), shown.stdout
     assert not any(re.search(rf"^│ {name} ", shown.stdout, re.M) for name in HIDDEN)
+
+
+def test_the_demo_has_streets_of_its_own_names_and_seeds() -> None:
+    made = demo_streams(9)
+    assert len({stream.name for stream in made}) == 9
+    assert len({parse_world_url(stream.url).seed for stream in made}) == 9
+    assert {parse_world_url(stream.url).width for stream in made} == {640}
 
 
 def test_version(sightline: Any) -> None:
