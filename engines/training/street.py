@@ -7,71 +7,32 @@ the same weights to the bit, when its budget is counted in steps.
 
 from __future__ import annotations
 
-import ctypes
 import math
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from engines.models.street import LayerOutput, Scene, Street, StreetConfig, save_street
+from engines.models.street import LayerOutput, Scene, Street, save_street
+from engines.training.allocator import keep_freed_memory
 from engines.training.averaging import WeightAverage
-from engines.training.clips import ClipBatch, ClipPlan, rendered_ahead
+from engines.training.clips import ClipBatch, rendered_ahead
 from engines.training.curve import Curve
 from engines.training.losses import WEIGHTS, dense_losses, mask_losses, row_losses
 from engines.training.matching import match_rows, pair_costs
+from engines.training.recipe import PRESETS, StreetRecipe, recipe_for
 from engines.training.team import Team, team_of
 from engines.training.tracks import TrackSlots, cleared, empty_slots, jittered, next_slots
 from streamer.errors import SightlineError
 
+__all__ = ["PRESETS", "StreetRecipe", "StreetRun", "TrainingNews", "TrainingResult", "train_street"]
+
 CHECKPOINT, WEIGHTS_FILE, CURVE_FILE = "checkpoint.pt", "street-nano.safetensors", "curve.csv"
-
-
-@dataclass(frozen=True, slots=True)
-class StreetRecipe:
-    """All that shapes a run. The budget is `minutes` of wall clock, or `steps` where that is not 0."""
-
-    model: StreetConfig = field(default_factory=StreetConfig)
-    lanes: int = 8
-    frames: int = 3
-    stay: int = 8
-    minutes: float = 70.0
-    steps: int = 0
-    learning_rate: float = 1e-3
-    weight_decay: float = 0.02
-    warm_up_steps: int = 150
-    clip_norm: float = 5.0
-    average: float = 0.998
-    jitter: float = 0.3
-    drop: float = 0.2
-    false: float = 0.2
-    bfloat16: bool = True
-    processes: int = 2
-    checkpoint_minutes: float = 4.0
-    log_every: int = 20
-
-    def plan(self, seed: int, rank: int = 0) -> ClipPlan:
-        """How the clips of member `rank` are cut."""
-        size, lanes = self.model, self.lanes // self.processes
-        return ClipPlan(seed, size.height, size.width, lanes, rank * lanes, self.frames, self.stay)
-
-
-PRESETS = {
-    "cpu": StreetRecipe(),
-    "smoke": StreetRecipe(
-        model=StreetConfig(
-            height=64, width=96, widths=(8, 16, 24, 32), hidden_dim=32, heads=4, layers=2, feed_dim=64, fine_dim=16,
-            mask_channels=8, object_queries=8, track_slots=8,
-        ),
-        lanes=2, frames=2, stay=2, processes=1, steps=6, warm_up_steps=2, bfloat16=False,
-        checkpoint_minutes=0.0, log_every=1,
-    ),
-}  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,7 +75,7 @@ def train_street(
     Raises SightlineError for an unknown preset, a budget that is not above 0, an `out` that holds another run, or a
     missing checkpoint.
     """
-    recipe = _recipe(preset, minutes, steps)
+    recipe = recipe_for(preset, minutes, steps)
     out.mkdir(parents=True, exist_ok=True)
     checkpoint = out / CHECKPOINT
     if checkpoint.exists() and not resume:
@@ -190,38 +151,6 @@ def _one_thread() -> Iterator[None]:
         yield
     finally:
         torch.set_num_threads(threads)
-
-
-def _recipe(preset: str, minutes: float | None, steps: int | None) -> StreetRecipe:
-    from dataclasses import replace
-
-    if preset not in PRESETS:
-        raise SightlineError(
-            f"no preset {preset!r}", where="--preset", mend=f"use one of {', '.join(PRESETS)}"
-        )
-    recipe = PRESETS[preset]
-    if minutes is not None:
-        recipe = replace(recipe, minutes=minutes, steps=0)
-    if steps is not None:
-        recipe = replace(recipe, steps=steps)
-    if recipe.steps < 0 or (recipe.steps == 0 and not recipe.minutes > 0):
-        raise SightlineError("the budget must be above 0", where="--minutes", mend="give some minutes")
-    return recipe
-
-
-def keep_freed_memory() -> None:
-    """Tells glibc to keep what it freed: training frees and asks for the same large blocks in every step.
-
-    Without it each block is mapped and cleared anew, about a quarter of a step's time. Other C libraries ignore it.
-    """
-    try:
-        mallopt = ctypes.CDLL("libc.so.6").mallopt
-    except (OSError, AttributeError):
-        return
-    trim_threshold, top_pad, mmap_threshold = -1, -2, -3  # malloc.h's names for mallopt's first argument
-    mallopt(mmap_threshold, 1 << 30)
-    mallopt(trim_threshold, 2**31 - 1)
-    mallopt(top_pad, 64 << 20)
 
 
 class StreetRun:

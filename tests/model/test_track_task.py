@@ -19,7 +19,9 @@ from streamer.types import Frame, FrameRef, Perception
 K, Q, D, M, HW, MASK_HW = 4, 6, 8, 3, (32, 64), (16, 32)
 LABELS = ("person", "car")
 SOURCE_HW = (320, 640)
-TASK = TrackTask(labels=LABELS, input_hw=HW, slots=K, dim=D)
+# Rules of the tests' own: they say how the life of a track goes, not which numbers are shipped.
+RULES = TrackRules(birth=0.5, keep=0.4, patience=10, duplicate_iou=0.6, collapse_iou=0.9)
+TASK = TrackTask(labels=LABELS, input_hw=HW, slots=K, dim=D, rules=RULES)
 Row = tuple[int, float, tuple[float, float, float, float]]  # row, score, box cxcywh in 0..1
 Answer = dict[str, NDArray[Any]]
 
@@ -311,7 +313,7 @@ def test_the_label_of_a_track_outlives_one_doubtful_frame() -> None:
 
 
 def test_spare_slots_change_nothing_that_is_seen() -> None:
-    roomy = TrackTask(labels=LABELS, input_hw=HW, slots=K + 3, dim=D)
+    roomy = TrackTask(labels=LABELS, input_hw=HW, slots=K + 3, dim=D, rules=RULES)
     state, wide_state = TASK.initial_state(), roomy.initial_state()
     for seq, one in enumerate(random_answers(6, seed=11)):
         one["pred_logits"][0, K + 2 :] = -9  # never more newborns than slots

@@ -1,0 +1,67 @@
+"""All that shapes a training run of the street model, and the presets: `cpu` makes the shipped weights."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+
+from engines.models.street import StreetConfig
+from engines.training.clips import ClipPlan
+from streamer.errors import SightlineError
+
+
+@dataclass(frozen=True, slots=True)
+class StreetRecipe:
+    """All that shapes a run. The budget is `minutes` of wall clock, or `steps` where that is not 0."""
+
+    model: StreetConfig = field(default_factory=StreetConfig)
+    lanes: int = 8
+    frames: int = 3
+    stay: int = 8
+    minutes: float = 70.0
+    steps: int = 0
+    learning_rate: float = 1e-3
+    weight_decay: float = 0.02
+    warm_up_steps: int = 150
+    clip_norm: float = 5.0
+    average: float = 0.998
+    jitter: float = 0.3
+    drop: float = 0.2
+    false: float = 0.2
+    bfloat16: bool = True
+    processes: int = 2
+    checkpoint_minutes: float = 4.0
+    log_every: int = 20
+
+    def plan(self, seed: int, rank: int = 0) -> ClipPlan:
+        """How the clips of member `rank` are cut."""
+        size, lanes = self.model, self.lanes // self.processes
+        return ClipPlan(seed, size.height, size.width, lanes, rank * lanes, self.frames, self.stay)
+
+
+PRESETS = {
+    "cpu": StreetRecipe(),
+    "smoke": StreetRecipe(
+        model=StreetConfig(
+            height=64, width=96, widths=(8, 16, 24, 32), hidden_dim=32, heads=4, layers=2, feed_dim=64, fine_dim=16,
+            mask_channels=8, object_queries=8, track_slots=8,
+        ),
+        lanes=2, frames=2, stay=2, processes=1, steps=6, warm_up_steps=2, bfloat16=False,
+        checkpoint_minutes=0.0, log_every=1,
+    ),
+}  # fmt: skip
+
+
+def recipe_for(preset: str, minutes: float | None, steps: int | None) -> StreetRecipe:
+    """The preset with another budget, if one is given. Raises SightlineError for an unknown preset or no budget."""
+    if preset not in PRESETS:
+        raise SightlineError(
+            f"no preset {preset!r}", where="--preset", mend=f"use one of {', '.join(PRESETS)}"
+        )
+    recipe = PRESETS[preset]
+    if minutes is not None:
+        recipe = replace(recipe, minutes=minutes, steps=0)
+    if steps is not None:
+        recipe = replace(recipe, steps=steps)
+    if recipe.steps < 0 or (recipe.steps == 0 and not recipe.minutes > 0):
+        raise SightlineError("the budget must be above 0", where="--minutes", mend="give some minutes")
+    return recipe
