@@ -104,7 +104,7 @@ class Config(_Strict):
     ] = None
     data_dir: Path = Field(default_factory=default_data_dir)
     media_root: Annotated[Path | None, Field(description="Files added at run time must lie under it")] = None
-    backend: Annotated[Literal["openvino", "tensorrt", "onnx", "torch"], Field()] = "openvino"
+    backend: Annotated[Literal["openvino", "onnx", "torch"], Field()] = "openvino"
     precision: Literal["auto", "bf16", "f32"] = "auto"
     max_batch_size: Annotated[int, Field(ge=1, le=64)] = 8
     max_queue_delay_ms: Annotated[float, Field(ge=0, le=10_000)] = 20.0
