@@ -99,7 +99,6 @@ def redis_service(config: Config, steps: Steps) -> tuple[RedisService | None, st
 
     named = config.redis_url or os.environ.get("REDIS_URL")
     if named:
-        steps.say("Redis")
         check_redis(named)
         seed(named, config.streams)
         return None, named
