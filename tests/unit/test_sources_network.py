@@ -41,7 +41,11 @@ def write_hls(folder: Path, frames: int, *, ended: bool) -> None:
             str(folder / "list.m3u8"),
             "w",
             format="hls",
-            options={"hls_time": "0.4", "hls_list_size": "0", "hls_flags": "independent_segments" if ended else "omit_endlist"},
+            options={
+                "hls_time": "0.4",
+                "hls_list_size": "0",
+                "hls_flags": "independent_segments" if ended else "omit_endlist",
+            },
         ) as out,
     ):
         video = source.streams.video[0]
