@@ -18,6 +18,8 @@ from streamer.config import StreamConfig
 from streamer.process import ChildProcess
 from streamer.sinks.redis_server import EmbeddedRedis
 from streamer.supervisor import Supervisor
+from tests.fakes.clips import write_clip
+from tests.fakes.rtsp import rtsp_camera
 
 ROOT = Path(__file__).parent.parent.parent
 WORLD = "world://street?seed={seed}&size=128x72&fps=10&people=1"
@@ -168,6 +170,33 @@ def test_a_bad_stream_hurts_no_other(served, tmp_path):
         assert rig.state("good")["state"] == "RUNNING" and rig.epochs("good") == {1}
         assert [e.attrs["code"] for e in rig.events("refused", "down")] == ["STREAM_REFUSED"]
         assert rig.end() == 0
+
+
+def test_a_camera_that_was_killed_is_back_within_ten_seconds_of_its_return(served, tmp_path):
+    clip = write_clip(tmp_path / "minute.mp4", 1500)
+    with rtsp_camera(clip) as door:
+        streams = [
+            StreamConfig(name="door", url=door.url),
+            StreamConfig(name="yard", url=str(clip), realtime=True),
+        ]
+        with served(*streams) as rig:
+            until(lambda: len(rig.results("door")) > 20 and len(rig.results("yard")) > 20)
+            door.kill()
+            until(lambda: rig.state("door")["state"] == "RESTARTING")
+            before = int(rig.state("yard")["last_frame_wall_ns"])
+            door.start()
+            back = time.monotonic()
+            until(lambda: 2 in rig.epochs("door"), timeout_s=10)
+            assert time.monotonic() - back < 10 and rig.epochs("door") <= {1, 2}
+            assert [str(e.kind) for e in rig.events("door", "up", "down")] == ["up", "down", "up"]
+            # The other stream never noticed: one epoch, still running, and every frame of it was answered, in order.
+            until(lambda: int(rig.state("yard")["last_frame_wall_ns"]) > before)
+            assert rig.epochs("yard") == {1} and rig.state("yard")["state"] == "RUNNING"
+            counts = orjson.loads(rig.state("yard")["ledger_total"])
+            assert counts["emitted"] > 20 and set(counts) == {"in", "in_flight", "emitted"}
+            seqs = [result["seq"] for result in rig.results("yard")]
+            assert seqs == list(range(seqs[0], seqs[0] + len(seqs)))
+            assert rig.end() == 0
 
 
 def test_no_event_is_lost_while_redis_is_away(served):
