@@ -109,13 +109,14 @@ def _wait_for_page(url: str) -> None:
     raise AssertionError("the viewer page did not come up in 30 s")
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def site() -> Iterator[LiveSite]:
     with serving() as live:
         yield live
 
 
-@pytest.fixture(scope="session")
+# Playwright leaves a running loop on this thread, so it ends with this folder: other tests run loops of their own.
+@pytest.fixture(scope="package")
 def chromium(tool: Callable[[str], str]) -> Iterator[Browser]:
     path = tool("chromium")
     with sync_playwright() as playwright:

@@ -206,9 +206,10 @@ def test_close_gets_a_hanging_read_out(tmp_path: Path) -> None:
         thread = threading.Thread(target=reading)
         thread.start()
         # Silent for 0.3 s: the reader is inside FFmpeg, waiting for bytes that never come.
-        deadline = time.monotonic() + 10
+        deadline = time.monotonic() + 30
         while time.monotonic_ns() - last_ns < 0.3e9:
             assert time.monotonic() < deadline
+            ended.wait(0.02)  # a spinning test would keep the interpreter from the reader
         began = time.monotonic()
         source.close()
         assert ended.wait(5)
