@@ -109,14 +109,14 @@ def _wait_for_page(url: str) -> None:
     raise AssertionError("the viewer page did not come up in 30 s")
 
 
-@pytest.fixture(scope="package")
+@pytest.fixture(scope="module")
 def site() -> Iterator[LiveSite]:
     with serving() as live:
         yield live
 
 
-# Playwright leaves a running loop on this thread, so it ends with this folder: other tests run loops of their own.
-@pytest.fixture(scope="package")
+# Playwright leaves a running loop on this thread, so it ends with its file: other tests run loops of their own.
+@pytest.fixture(scope="module")
 def chromium(tool: Callable[[str], str]) -> Iterator[Browser]:
     path = tool("chromium")
     with sync_playwright() as playwright:
