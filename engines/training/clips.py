@@ -49,6 +49,7 @@ class ClipPlan:
     forget: float = 0.35  # chance that a lane's tracks are cleared although its world goes on
     skip: float = 0.08  # chance that a frame is lost before a frame that is seen
     other_weather: float = 0.15
+    many_dogs: float = 0.5  # share of worlds with one to five dogs: rare and small, they are learnt last
 
 
 class ClipBatch(NamedTuple):
@@ -79,8 +80,9 @@ class Lane:
         weather = "clear"
         if self.rng.random() < plan.other_weather:
             weather = str(self.rng.choice(("overcast", "rain")))
+        dogs = int(self.rng.integers(1, 6)) if self.rng.random() < plan.many_dogs else None
         seed = int(self.rng.integers(TRAINING_SEEDS.start, TRAINING_SEEDS.stop))
-        self.world = World(WorldConfig(seed, plan.height, plan.width, fps, weather=weather))
+        self.world = World(WorldConfig(seed, plan.height, plan.width, fps, weather=weather, dogs=dogs))
 
     def _draw_colours(self) -> NDArray[np.uint8]:
         """A look-up table u8 (1, 256, 3): brightness, contrast and tint of this lane's camera."""

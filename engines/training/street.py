@@ -18,7 +18,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from engines.models.street import LayerOutput, Scene, Street, save_street
+from engines.models.street import LayerOutput, Scene, Street, load_street, save_street
 from engines.training.allocator import keep_freed_memory
 from engines.training.averaging import WeightAverage
 from engines.training.clips import ClipBatch, rendered_ahead
@@ -28,7 +28,7 @@ from engines.training.matching import match_rows, pair_costs
 from engines.training.recipe import PRESETS, StreetRecipe, recipe_for
 from engines.training.team import Team, team_of
 from engines.training.tracks import TrackSlots, cleared, empty_slots, jittered, next_slots
-from streamer.errors import SightlineError
+from streamer.errors import EngineError, SightlineError
 
 __all__ = ["PRESETS", "StreetRecipe", "StreetRun", "TrainingNews", "TrainingResult", "train_street"]
 
@@ -65,15 +65,17 @@ def train_street(
     steps: int | None = None,
     seed: int = 0,
     resume: bool = False,
+    start: Path | None = None,
     watch: Callable[[TrainingNews], None] | None = None,
     stop_after_step: int | None = None,
 ) -> TrainingResult:
     """Trains the street model and writes weights, curve and checkpoint under `out`.
 
-    `minutes` or `steps` replace the preset's budget. `resume` goes on from `out`'s checkpoint. `stop_after_step`
+    `minutes` or `steps` replace the preset's budget. `resume` goes on from `out`'s checkpoint; `start` is a weights file
+    to begin with instead of noise, such as a finished run's. `stop_after_step`
     ends the call early, as a stop by hand would, with a checkpoint written. `watch` is called after each step.
     Raises SightlineError for an unknown preset, a budget that is not above 0, an `out` that holds another run, or a
-    missing checkpoint.
+    missing checkpoint, EngineError for a `start` that is of another shape.
     """
     recipe = recipe_for(preset, minutes, steps)
     out.mkdir(parents=True, exist_ok=True)
@@ -85,11 +87,13 @@ def train_street(
             mend="add --resume, or choose another --out",
         )
     run = StreetRun(recipe, seed)
+    if start is not None and not resume:
+        run.begin_with(start)
     if resume:
         run.restore(checkpoint)
     curve = Curve(out / CURVE_FILE, keep_to_step=run.step)
     size = sum(p.numel() for p in run.model.parameters())
-    arguments = (recipe, seed, checkpoint if resume else None)
+    arguments = (recipe, seed, checkpoint if resume else None, start)
     with (
         _one_thread(),
         team_of(recipe.processes, size, _follow, arguments) as team,
@@ -120,11 +124,13 @@ def train_street(
     return TrainingResult(out / WEIGHTS_FILE, out / CURVE_FILE, run.step, run.images, run.elapsed_s / 60)
 
 
-def _follow(team: Team, recipe: StreetRecipe, seed: int, checkpoint: Path | None) -> None:
+def _follow(team: Team, recipe: StreetRecipe, seed: int, checkpoint: Path | None, start: Path | None) -> None:
     """The life of a team's other members: the same steps on their own lanes, at the leader's word."""
     run = StreetRun(recipe, seed, team.rank)
     if checkpoint is not None:
         run.restore(checkpoint)
+    elif start is not None:
+        run.begin_with(start)
     try:
         with _one_thread(), rendered_ahead(recipe.plan(seed, team.rank), run.step) as batches:
             while True:
@@ -272,6 +278,18 @@ class StreetRun:
         """Every member's tracks, lanes in order: states, boxes, identities, frames unseen. All members call it."""
         ids, lost = torch.from_numpy(self.slots.ids), torch.from_numpy(self.slots.lost)
         return team.gather([self.slots.hs, self.slots.boxes, ids, lost])
+
+    def begin_with(self, weights: Path) -> None:
+        """Takes another run's finished weights for its own first ones. Raises EngineError where they do not fit."""
+        given = load_street(weights)
+        if given.config != self.recipe.model:
+            raise EngineError(
+                "these weights are of another shape than the preset's model",
+                where=str(weights),
+                mend="give the preset they were made with",
+            )
+        self.model.load_state_dict(given.state_dict())
+        self.average = WeightAverage(self.model, self.recipe.average)
 
     def save(self, path: Path, team: Team | None = None) -> None:
         """Writes all that `restore` needs, at once or not at all. The other members call `share_slots` meanwhile."""

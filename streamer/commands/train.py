@@ -33,6 +33,9 @@ def street(
         int | None, typer.Option(min=1, help="Budget in steps: the same weights every time.")
     ] = None,
     seed: Annotated[int, typer.Option(min=0, help="Of everything random.")] = 0,
+    start: Annotated[
+        Path | None, typer.Option(help="Weights to begin with, such as a finished run's.", show_default=False)
+    ] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on from the folder's checkpoint.")] = False,
 ) -> None:
     """Train the street model. Ctrl-C loses only what came after the last checkpoint."""
@@ -47,7 +50,7 @@ def street(
             bar.show(news.share, 1.0, line)
 
         done = train_street(
-            preset, out=out, minutes=minutes, steps=steps, seed=seed, resume=resume, watch=watch
+            preset, out=out, minutes=minutes, steps=steps, seed=seed, resume=resume, start=start, watch=watch
         )
     typer.echo(
         f"{done.weights}: {done.images} pictures in {done.minutes:.1f} minutes; the curve: {done.curve}"

@@ -33,6 +33,7 @@ def render(
     fps: Annotated[float, typer.Option(help="Frames a second.")] = 12.5,
     people: Annotated[int | None, typer.Option(help="Pedestrians; default: drawn from the seed.")] = None,
     vehicles: Annotated[int | None, typer.Option(help="Vehicles; default: drawn from the seed.")] = None,
+    dogs: Annotated[int | None, typer.Option(help="Dogs; default: drawn from the seed.")] = None,
     weather: Annotated[str, typer.Option(help="clear, overcast or rain.")] = "clear",
     hour: Annotated[
         float | None, typer.Option(help="Of the day, 0 to 24; default: drawn from the seed.")
@@ -44,7 +45,13 @@ def render(
     from streamer.world.render import render_clip
 
     height, width = _height_width(size)
-    looks: dict[str, Any] = {"people": people, "vehicles": vehicles, "weather": weather, "hour": hour}
+    looks: dict[str, Any] = {
+        "people": people,
+        "vehicles": vehicles,
+        "dogs": dogs,
+        "weather": weather,
+        "hour": hour,
+    }
     config = WorldConfig(seed=seed, height=height, width=width, fps=fps, **looks)
     with LateBar(str(out)) as bar:
         frames = render_clip(config, seconds, out, truth, progress=bar.show)

@@ -42,6 +42,7 @@ _KEYS: dict[str, tuple[Callable[[str], Any], str]] = {
     "seed": (int, "a whole number"),
     "people": (int, "a whole number"),
     "vehicles": (int, "a whole number"),
+    "dogs": (int, "a whole number"),
     "weather": (str, f"one of {', '.join(WEATHERS)}"),
     "theme": (str, f"one of {', '.join(THEMES)}"),
     "hour": (float, "an hour of the day, 0 to 24"),

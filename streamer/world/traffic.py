@@ -51,6 +51,8 @@ class Traffic:
             if config.people is None
             else round(config.people * float(rng.uniform(0, 0.34)))
         )
+        if config.dogs is not None:  # after the draw: the rest of the street stays as it was
+            dogs = config.dogs
         self.slots = [Slot(PERSON) for _ in range(people)] + [Slot(DOG) for _ in range(dogs)]
         shares = (0.0, 0.0, 1.0) if layout.plaza else (0.56, 0.14, 0.30)
         for _ in range(vehicles):

@@ -29,14 +29,15 @@ NO_ACTION = -1
 SKY, BUILDING, ROAD, MARKING, PAVEMENT, GRASS, VEGETATION, FURNITURE = range(8)
 SEMANTIC_OF_LABEL = 8  # semantic class of label 0; the others follow in the order of LABELS
 MIN_SIDE, MAX_SIDE = 32, 4096
-MAX_PEOPLE, MAX_VEHICLES = 60, 30
+MAX_PEOPLE, MAX_VEHICLES, MAX_DOGS = 60, 30, 30
 
 
 @dataclass(frozen=True, slots=True)
 class WorldConfig:
     """One street. Sizes in pixels, `hour` of the day 0..24, `noise` the sensor's sigma in grey levels (0 = none).
 
-    `people` counts pedestrians, `vehicles` cars, buses and bicycles (moving or parked). None = drawn from the seed.
+    `people` counts pedestrians, `vehicles` cars, buses and bicycles (moving or parked), `dogs` dogs. None = drawn from
+    the seed.
     Raises SightlineError for a value that has no meaning.
     """
 
@@ -46,6 +47,7 @@ class WorldConfig:
     fps: float = 12.5
     people: int | None = None
     vehicles: int | None = None
+    dogs: int | None = None
     weather: str = "clear"
     hour: float | None = None
     noise: float | None = None
@@ -59,6 +61,7 @@ class WorldConfig:
             ("fps", self.fps, 0.1, 240),
             ("people", self.people, 0, MAX_PEOPLE),
             ("vehicles", self.vehicles, 0, MAX_VEHICLES),
+            ("dogs", self.dogs, 0, MAX_DOGS),
             ("hour", self.hour, 0, 24),
             ("noise", self.noise, 0, 60),
         ):

@@ -31,9 +31,9 @@ class Tap:
 
 def test_the_url_says_what_the_street_is() -> None:
     config = parse_world_url(
-        "world://street?seed=7&people=6&vehicles=2&weather=rain&fps=25&size=320x180&hour=21.5&noise=3&theme=brick"
+        "world://street?seed=7&people=6&vehicles=2&dogs=1&weather=rain&fps=25&size=320x180&hour=21.5&noise=3&theme=brick"
     )
-    assert (config.seed, config.people, config.vehicles, config.weather) == (7, 6, 2, "rain")
+    assert (config.seed, config.people, config.vehicles, config.dogs, config.weather) == (7, 6, 2, 1, "rain")
     assert (config.fps, config.width, config.height) == (25, 320, 180)
     assert (config.hour, config.noise, config.theme) == (21.5, 3, "brick")
     plain = parse_world_url("world://street")
