@@ -25,6 +25,7 @@ FAMILIES: tuple[Family, ...] = (
         loader="engines.models.street:load_street",
         task="track",
         stages="engines.models.street_stages",
+        gate="engines.build.parity",
     ),
 )
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from streamer.types import F32, Hw
+from streamer.types import F32, Fit, Hw
 
 
 def xyxy_from_cxcywh(boxes_cxcywh: F32) -> F32:
@@ -20,11 +20,42 @@ def cxcywh_from_xyxy(boxes_xyxy: F32) -> F32:
     return np.concatenate([(low + high) * np.float32(0.5), high - low], axis=-1)
 
 
-def source_px_from_unit(boxes_xyxy_unit: F32, source_hw: Hw) -> F32:
-    """(N, 4) boxes in 0..1 of a stretched picture to pixels of the source, clipped to it."""
+def placed(source_hw: Hw, input_hw: Hw, fit: Fit) -> tuple[int, int, int, int]:
+    """Where the whole source picture lies in the engine's: top, left, height, width, in the engine's pixels.
+
+    With CROP it sticks out on two sides: top or left is below 0. At least one pixel each way.
+    """
+    (h, w), (rows, columns) = source_hw, input_hw
+    if fit is Fit.STRETCH:
+        return 0, 0, rows, columns
+    scale = (max if fit is Fit.CROP else min)(rows / h, columns / w)
+    height, width = max(1, round(h * scale)), max(1, round(w * scale))
+    if fit is Fit.CROP:
+        height, width = max(height, rows), max(width, columns)
+    else:
+        height, width = min(height, rows), min(width, columns)
+    if fit is Fit.PAD:
+        return 0, 0, height, width
+    return (rows - height) // 2, (columns - width) // 2, height, width
+
+
+def source_px_from_unit(
+    boxes_xyxy_unit: F32, source_hw: Hw, input_hw: Hw | None = None, fit: Fit = Fit.STRETCH
+) -> F32:
+    """(N, 4) boxes in 0..1 of the engine's picture to pixels of the source, clipped to it.
+
+    `input_hw` is needed for every `fit` but STRETCH. A box outside the source's picture comes back empty.
+    """
     h, w = source_hw
-    scale = np.array([w, h, w, h], np.float32)
-    return np.clip(boxes_xyxy_unit, 0.0, 1.0).astype(np.float32) * scale
+    unit = boxes_xyxy_unit
+    if fit is not Fit.STRETCH:
+        assert input_hw is not None
+        top, left, height, width = placed(source_hw, input_hw, fit)
+        rows, columns = input_hw
+        scale = np.array([columns, rows, columns, rows], np.float32)
+        origin = np.array([left, top, left, top], np.float32)
+        unit = ((unit * scale - origin) / np.array([width, height, width, height])).astype(np.float32)
+    return np.clip(unit, 0.0, 1.0).astype(np.float32) * np.array([w, h, w, h], np.float32)
 
 
 def iou_matrix(a_xyxy: F32, b_xyxy: F32) -> F32:

@@ -27,7 +27,7 @@ from streamer.ledger import Fate, Ledger
 from streamer.metrics import Metrics
 from streamer.ports import Engine, StagedEngine, StagedTask, Task, Tensors
 from streamer.publisher import EpochOver, Publisher
-from streamer.types import Frame, Hw, Result, Timing
+from streamer.types import Fit, Frame, Hw, Result, Timing
 
 log = logging.getLogger(__name__)
 
@@ -121,6 +121,11 @@ class Pipeline(Generic[S]):
     @property
     def input_hw(self) -> Hw:
         return self._task.input_hw
+
+    @property
+    def fit(self) -> Fit:
+        """How a source's picture is to be laid into `input_hw`."""
+        return self._task.fit
 
     @property
     def model(self) -> str:

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from streamer.clock import Clock
-from streamer.types import Event, Frame, FrameRef, Hw, Perception, Result, StreamState
+from streamer.types import Event, Fit, Frame, FrameRef, Hw, Perception, Result, StreamState
 
 __all__ = [
     "Clock",
@@ -151,6 +151,11 @@ class Task(Protocol, Generic[S]):
 
     @property
     def input_hw(self) -> Hw: ...
+
+    @property
+    def fit(self) -> Fit:
+        """How a source's picture is laid into `input_hw`; boxes come back in the source's pixels all the same."""
+        ...
 
     def initial_state(self) -> S:
         """The state of a stream at the start of an epoch."""

@@ -25,7 +25,7 @@ from streamer.pipeline import Inlet, Pipeline
 from streamer.ports import EpochStore, PictureTap, Source, SourceInfo, StateSink
 from streamer.publisher import Publisher
 from streamer.sources.backoff import Backoff
-from streamer.types import Event, EventKind, Frame, Hw, StreamState, event_id
+from streamer.types import Event, EventKind, Fit, Frame, Hw, StreamState, event_id
 
 log = logging.getLogger(__name__)
 
@@ -44,7 +44,7 @@ class SourceOpener(Protocol):
     """Makes a source, not yet opened, for one connection."""
 
     def __call__(
-        self, spec: StreamConfig, *, epoch: int, input_hw: Hw, clock: Clock, tap: PictureTap | None
+        self, spec: StreamConfig, *, epoch: int, input_hw: Hw, clock: Clock, tap: PictureTap | None, fit: Fit
     ) -> Source: ...
 
 
@@ -224,7 +224,12 @@ class StreamRunner:
             self._enter(Phase.ELSEWHERE)
             self._model, self._backend = pipeline.model, pipeline.backend
             source = self._all.open_source(
-                self.spec, epoch=epoch, input_hw=pipeline.input_hw, clock=self._all.clock, tap=self._tap
+                self.spec,
+                epoch=epoch,
+                input_hw=pipeline.input_hw,
+                clock=self._all.clock,
+                tap=self._tap,
+                fit=pipeline.fit,
             )
             with self._lock:
                 self._now.source = source

@@ -23,6 +23,19 @@ Hw = tuple[int, int]
 TICKS_90K = 90_000
 
 
+class Fit(StrEnum):
+    """How a source's picture is laid into the engine's: as each model was trained.
+
+    STRETCH fills it, whatever the aspect. PAD keeps the aspect, top left, black below or to the right. LETTERBOX keeps
+    it, centred, grey (114) around. CROP fills it and cuts off, equally on both sides, what does not fit.
+    """
+
+    STRETCH = "stretch"
+    PAD = "pad"
+    LETTERBOX = "letterbox"
+    CROP = "crop"
+
+
 def frozen_array(array: NDArray[Any]) -> NDArray[Any]:
     """The same array, marked read-only (a view, no copy)."""
     view = array.view()
@@ -122,16 +135,33 @@ class Tracks:
 
 
 @dataclass(frozen=True, slots=True)
+class Action:
+    """What is being done: by object `track_id`, or by the scene where that is None; `score` 0..1.
+
+    `start_wall_ns` and `end_wall_ns` bound the frames it was seen in (Unix time).
+    """
+
+    name: str
+    score: float
+    track_id: int | None
+    start_wall_ns: int
+    end_wall_ns: int
+
+
+@dataclass(frozen=True, slots=True)
 class Perception:
     """What one pass said about one frame. `label_names[labels[i]]` names object i.
 
-    `semantic` uint8 (h, w) class map or None; `keypoints` f32 (N, K, 3) px x, y, score or None.
+    `semantic` uint8 (h, w) class map over the whole source picture or None, classes named by `semantic_names`;
+    `keypoints` f32 (N, K, 3) px x, y, score or None; `actions` the likeliest first.
     """
 
     tracks: Tracks
     label_names: tuple[str, ...]
     semantic: U8 | None = None
     keypoints: F32 | None = None
+    semantic_names: tuple[str, ...] = ()
+    actions: tuple[Action, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -18,6 +18,7 @@ import onnx
 import torch
 from torch import nn
 
+from engines.build.inputs import input_names
 from engines.build.recipe import Family
 from streamer.ports import TensorSpec
 
@@ -60,7 +61,7 @@ def examples(module: nn.Module, family: Family) -> dict[str, torch.Tensor]:
     """The family's example inputs at the traced batch, by name."""
     kind = importlib.import_module(family.module)
     tensors = kind.example_inputs(TRACED_BATCH, getattr(module, "config", None))
-    return dict(zip(kind.INPUT_NAMES, tensors, strict=True))
+    return dict(zip(input_names(module, family), tensors, strict=True))
 
 
 def _specs(tensors: Mapping[str, torch.Tensor]) -> tuple[TensorSpec, ...]:

@@ -26,7 +26,17 @@ def noise(module: nn.Module, family: Family, batch: int, seed: int) -> dict[str,
     """The family's own example inputs, of another seed than the export's."""
     kind = importlib.import_module(family.module)
     tensors: tuple[torch.Tensor, ...] = kind.example_inputs(batch, getattr(module, "config", None), seed)
-    return {name: t.numpy() for name, t in zip(kind.INPUT_NAMES, tensors, strict=True)}
+    return {name: t.numpy() for name, t in zip(input_names(module, family), tensors, strict=True)}
+
+
+def input_names(module: nn.Module, family: Family) -> tuple[str, ...]:
+    """What the whole graph takes, in the order of `forward`: the module's own names, or its family's."""
+    return tuple(getattr(module, "input_names", None) or importlib.import_module(family.module).INPUT_NAMES)
+
+
+def output_names(module: nn.Module, family: Family) -> tuple[str, ...]:
+    """What the whole graph gives, in order, likewise."""
+    return tuple(getattr(module, "output_names", None) or importlib.import_module(family.module).OUTPUT_NAMES)
 
 
 def street_pictures(count: int, height: int, width: int, seed: int) -> NDArray[np.uint8]:
@@ -39,22 +49,15 @@ def street_pictures(count: int, height: int, width: int, seed: int) -> NDArray[n
     return np.stack([early, np.stack([world.step()[0] for world in worlds])])
 
 
-def natural(blank: Tensors, pictures: NDArray[np.uint8], reference: Reference) -> dict[str, NDArray[Any]]:
-    """The later pictures with tracks that the reference found in the earlier ones, as many as would fit a street.
+def natural(
+    family: Family, blank: Tensors, pictures: NDArray[np.uint8], reference: Reference
+) -> dict[str, NDArray[Any]]:
+    """Inputs as they come in service: pictures of streets, (2, B, H, W, 3), and what the family makes of them.
 
-    `blank` gives the shapes; its contents are not used. `pictures` is (2, B, H, W, 3).
+    A family without `natural_inputs` gets the later pictures beside its example inputs.
     """
-    empty = {name: np.zeros_like(array) for name, array in blank.items()}
-    first = reference({**empty, "images": pictures[0]})
-    slots = empty["track_valid"].shape[1]
-    strongest = np.argsort(-first["pred_logits"].max(axis=2), axis=1)[:, :, None]  # (B, N, 1)
-    strongest = strongest[:, :slots]
-    valid = np.zeros_like(empty["track_valid"])
-    for b in range(len(valid)):
-        valid[b, : (3 + 4 * b) % slots] = 1
-    return {
-        "images": pictures[1],
-        "track_hs": np.take_along_axis(first["next_hs"], strongest, axis=1),
-        "track_boxes": np.take_along_axis(first["pred_boxes"], strongest, axis=1),
-        "track_valid": valid,
-    }
+    kind = importlib.import_module(family.module)
+    if hasattr(kind, "natural_inputs"):
+        found: dict[str, NDArray[Any]] = kind.natural_inputs(blank, pictures, reference)
+        return found
+    return {**blank, "images": pictures[1]} if "images" in blank else dict(blank)

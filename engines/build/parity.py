@@ -18,11 +18,11 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.optimize import linear_sum_assignment
 
+from engines.build.recipe import NOISE
 from streamer.errors import ParityError
 from streamer.ports import Tensors
 from streamer.types import F32, I64
 
-NOISE = "noise"  # the kind of a batch of random pixels: its rows score alike, and none of them is an object
 SMALLEST = 0.05  # a box is taken to be at least this wide and high, in picture sizes, when pairs are sought
 
 
@@ -119,9 +119,9 @@ class _Pairs:
         return _Pairs(self.picture[mine], self.row[mine], self.other[mine])
 
 
-def compare(reference: Tensors, answer: Tensors, track_valid: F32, kind: str, precision: str) -> Comparison:
-    """The differences of one batch. Tensors as the street model gives them; `track_valid` (B, K) as it was given."""
-    limits = LIMITS[precision]
+def compare(reference: Tensors, answer: Tensors, inputs: Tensors, kind: str, precision: str) -> Comparison:
+    """The differences of one batch. Tensors as the street model takes and gives them."""
+    limits, track_valid = LIMITS[precision], inputs["track_valid"]
     batch, slots = track_valid.shape
     scores, other_scores = _sigmoid(reference["pred_logits"]), _sigmoid(answer["pred_logits"])
     found: list[tuple[int, int, int]] = []

@@ -24,10 +24,10 @@ from engines.backends import registry
 from engines.backends.registry import Lanes
 from streamer.errors import EngineError
 
+NOISE = "noise"  # names a batch of random pixels: its rows score alike, and none of them is an object
 LAYOUT = 2  # of a built folder; a change makes every older folder invisible
 _BUILD_SOURCES = (
     "engines.build.export",
-    "engines.build.parity",
     "engines.build.inputs",
     "engines.build.worker",
 )
@@ -40,7 +40,10 @@ class Family:
 
     `format` is the mark in its weight files; `loader` is `module:function`, path to torch module with a `config`;
     `task` names the pre- and postprocess that serve it. `stages` is a module that cuts it where the state comes in
-    (LOOK_INPUTS, LOOK_OUTPUTS, FOLLOW_INPUTS, FOLLOW_OUTPUTS, `cut`), empty for a model without one.
+    (LOOK_INPUTS, LOOK_OUTPUTS, FOLLOW_INPUTS, FOLLOW_OUTPUTS, `cut`), empty for a model without one. `gate` is the
+    module that compares an engine with its reference (`compare`, `gate`, `LIMITS`). The family's module may have
+    `natural_inputs(blank, pictures, reference)` for inputs that pictures alone do not make, such as tracks; a torch
+    module may have `input_names` and `output_names` that differ from its family's, as where heads are optional.
     """
 
     name: str
@@ -48,6 +51,7 @@ class Family:
     loader: str
     task: str
     stages: str = ""
+    gate: str = "engines.build.closeness"
 
     @property
     def module(self) -> str:
@@ -79,7 +83,8 @@ class Recipe:
     def key(self) -> dict[str, Any]:
         """Everything the digest covers, readable."""
         stages = sources_of(self.stages) if self.stages else ()
-        sources = (*sources_of(self.family.module), *stages, *_build_sources(self.backend))
+        gate = sources_of(self.family.gate)
+        sources = (*sources_of(self.family.module), *stages, *gate, *_build_sources(self.backend))
         return {
             "layout": LAYOUT,
             "name": self.name,

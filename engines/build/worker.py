@@ -19,7 +19,7 @@ from typing import Any, TextIO
 from engines.backends import registry
 from engines.backends.registry import Artefact
 from engines.build.cache import FOLLOW, LOOK, PARITY_FILE, load, write_engine_file
-from engines.build.recipe import Recipe
+from engines.build.recipe import NOISE, Recipe
 from streamer.errors import EngineError, SightlineError
 from streamer.ports import EngineSpec
 
@@ -32,14 +32,15 @@ def build(recipe: Recipe, digest: str, folder: Path, say: Callable[[str], None])
     Raises EngineError or ParityError.
     """
     from engines.backends import torch as reference_backend  # torch comes in here, and only in this process
-    from engines.build import export, inputs, parity
+    from engines.build import export, inputs
 
     backend = registry.backend(recipe.backend)
     say("loading the weights")
     module = reference_backend.load_module(recipe.family.loader, recipe.weights)
     config = getattr(module, "config", None)
     meta = _meta(recipe, dataclasses.asdict(config) if config is not None else {})
-    kind = importlib.import_module(recipe.family.module)
+    gate = importlib.import_module(recipe.family.gate)
+    outputs = inputs.output_names(module, recipe.family)
     examples = export.examples(module, recipe.family)
 
     def compiled(
@@ -73,11 +74,11 @@ def build(recipe: Recipe, digest: str, folder: Path, say: Callable[[str], None])
         compiled(follow, f"{recipe.name}/{FOLLOW}", cut.FOLLOW_INPUTS, cut.FOLLOW_OUTPUTS, folder / FOLLOW)
         spec = dataclasses.replace(spec, name=recipe.name)
     else:
-        spec = compiled(module, recipe.name, kind.INPUT_NAMES, kind.OUTPUT_NAMES, folder)
+        spec = compiled(module, recipe.name, inputs.input_names(module, recipe.family), outputs, folder)
     engine = load(Artefact(folder, spec, recipe.weights, recipe.family.loader, recipe.lanes))
     spec = engine.spec
     say("comparing with the reference")
-    in_order = tuple(sorted(spec.outputs, key=lambda t: kind.OUTPUT_NAMES.index(t.name)))
+    in_order = tuple(sorted(spec.outputs, key=lambda t: outputs.index(t.name)))
     judge = reference_backend.TorchEngine(
         dataclasses.replace(spec, outputs=in_order, max_batch_size=max(BATCHES)), module
     )
@@ -87,15 +88,12 @@ def build(recipe: Recipe, digest: str, folder: Path, say: Callable[[str], None])
     pictures = inputs.street_pictures(batches[-1], height, width, seed=7_000)
     for batch in batches:
         blank = inputs.noise(module, recipe.family, batch, seed=batch)
-        cases = {parity.NOISE: blank, "streets": inputs.natural(blank, pictures[:, :batch], judge.infer)}
-        for what, case in cases.items():
-            comparisons.append(
-                parity.compare(
-                    judge.infer(case), engine.infer(case), case["track_valid"], what, recipe.precision
-                )
-            )
+        streets = inputs.natural(recipe.family, blank, pictures[:, :batch], judge.infer)
+        for what, case in {NOISE: blank, "streets": streets}.items():
+            said = judge.infer(case), engine.infer(case)
+            comparisons.append(gate.compare(*said, case, what, recipe.precision))
     engine.close()
-    report = parity.gate(comparisons, recipe.precision, f"{recipe.name} on {recipe.backend}")
+    report = gate.gate(comparisons, recipe.precision, f"{recipe.name} on {recipe.backend}")
     (folder / PARITY_FILE).write_text(json.dumps(report, indent=1))
     write_engine_file(folder, spec)
 

@@ -15,20 +15,19 @@ so many streams share a batch.
 
 from __future__ import annotations
 
-import json
-from collections.abc import Mapping
-from dataclasses import asdict
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
+import numpy as np
 import torch
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
+from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from engines.models.attention import MASKED, FeedForward
 from engines.models.backbone import Backbone, GlobalContext, Pyramid
+from engines.models.files import load_weights, save_weights
 from engines.models.street_parts import (
     SMALLEST_SIDE,
     BoxPlace,
@@ -37,7 +36,7 @@ from engines.models.street_parts import (
     LayerOutput,
     StreetConfig,
 )
-from streamer.errors import EngineError
+from streamer.ports import Tensors
 
 __all__ = [
     "INPUT_NAMES",
@@ -48,6 +47,7 @@ __all__ = [
     "StreetConfig",
     "example_inputs",
     "load_street",
+    "natural_inputs",
     "save_street",
 ]
 
@@ -251,15 +251,7 @@ def save_street(model: Street, path: Path, notes: Mapping[str, str] | None = Non
 
     Half precision halves the file; everything is computed in the precision the loader's caller chooses.
     """
-    tensors = {
-        name: t.detach().half().contiguous()
-        for name, t in model.state_dict().items()
-        if t.is_floating_point()
-    }
-    metadata = {**(notes or {}), "format": FORMAT, "config": json.dumps(asdict(model.config))}
-    part = path.with_name(path.name + ".part")
-    save_file(tensors, part, metadata=metadata)
-    part.replace(path)
+    save_weights(model, path, format=FORMAT, config=model.config, notes=notes, dtype=torch.float16)
 
 
 def load_street(path: Path | str) -> Street:
@@ -267,43 +259,30 @@ def load_street(path: Path | str) -> Street:
 
     Raises EngineError, one line, if the file is missing, is no street model, or lacks, adds or reshapes a tensor.
     """
-    where, mend = (
-        str(path),
-        "train one with `sightline train street`, or take the file shipped with this version",
+    mend = "train one with `sightline train street`, or take the file shipped with this version"
+    return load_weights(
+        path, format=FORMAT, make=lambda fields: Street(StreetConfig.from_dict(fields)), mend=mend
     )
-    try:
-        with safe_open(str(path), framework="pt") as file:
-            metadata = file.metadata() or {}
-            tensors = {name: file.get_tensor(name).float() for name in file.keys()}  # noqa: SIM118
-    except FileNotFoundError:
-        raise EngineError("the weights file does not exist", where=where, mend=mend) from None
-    except (SafetensorError, OSError) as error:
-        raise EngineError(f"the weights file cannot be read: {error}", where=where, mend=mend) from None
-    if metadata.get("format") != FORMAT:
-        raise EngineError(
-            f"format {metadata.get('format', 'none')!r} is not {FORMAT!r}", where=where, mend=mend
-        )
-    model = Street(StreetConfig.from_dict(json.loads(metadata["config"])))
-    wanted = {name: t for name, t in model.state_dict().items() if t.is_floating_point()}
-    wrong = _differences(wanted, tensors)
-    if wrong:
-        raise EngineError(wrong, where=where, mend=mend)
-    model.load_state_dict(tensors, strict=False)  # only batch norm's step counters stay at their default
-    return model.eval()
 
 
-def _differences(wanted: Mapping[str, Tensor], found: Mapping[str, Tensor]) -> str:
-    """One line that names the first few missing, left-over and wrongly shaped tensors; empty if all fit."""
-    missing = sorted(wanted.keys() - found.keys())
-    left_over = sorted(found.keys() - wanted.keys())
-    reshaped = [
-        f"{name} {tuple(found[name].shape)} for {tuple(wanted[name].shape)}"
-        for name in sorted(wanted.keys() & found.keys())
-        if wanted[name].shape != found[name].shape
-    ]
-    told = (("missing", missing), ("left over", left_over), ("wrong shape", reshaped))
-    return "; ".join(
-        f"{len(names)} {what}: {', '.join(names[:3])}{', …' if len(names) > 3 else ''}"
-        for what, names in told
-        if names
-    )
+def natural_inputs(
+    blank: Tensors, pictures: NDArray[np.uint8], reference: Callable[[Tensors], dict[str, NDArray[Any]]]
+) -> dict[str, NDArray[Any]]:
+    """The later of `pictures` (2, B, H, W, 3) with tracks that `reference` found in the earlier ones.
+
+    As many as would fit a street, another number in each row. `blank` gives the shapes.
+    """
+    empty = {name: np.zeros_like(array) for name, array in blank.items()}
+    first = reference({**empty, "images": pictures[0]})
+    slots = empty["track_valid"].shape[1]
+    strongest = np.argsort(-first["pred_logits"].max(axis=2), axis=1)[:, :, None]  # (B, N, 1)
+    strongest = strongest[:, :slots]
+    valid = np.zeros_like(empty["track_valid"])
+    for b in range(len(valid)):
+        valid[b, : (3 + 4 * b) % slots] = 1
+    return {
+        "images": pictures[1],
+        "track_hs": np.take_along_axis(first["next_hs"], strongest, axis=1),
+        "track_boxes": np.take_along_axis(first["pred_boxes"], strongest, axis=1),
+        "track_valid": valid,
+    }

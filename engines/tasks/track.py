@@ -26,7 +26,7 @@ from engines.tasks.instance_masks import masks_in_boxes
 from streamer.errors import EngineError
 from streamer.geometry import iou_matrix, source_px_from_unit, xyxy_from_cxcywh
 from streamer.ports import EngineSpec, Tensors
-from streamer.types import F32, I64, Detections, Frame, Hw, Perception, Tracks, frozen_array
+from streamer.types import F32, I64, Detections, Fit, Frame, Hw, Perception, Tracks, frozen_array
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,6 +94,7 @@ class TrackTask:
     """Implements `streamer.ports.Task` for graphs with the street model's tensors (see engines/models/street.py)."""
 
     stateful = True
+    fit = Fit.STRETCH
 
     def __init__(
         self, *, labels: Sequence[str], input_hw: Hw, slots: int, dim: int, rules: TrackRules | None = None

@@ -11,7 +11,6 @@ import math
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -25,6 +24,7 @@ from engines.training.clips import ClipBatch, rendered_ahead
 from engines.training.curve import Curve
 from engines.training.losses import WEIGHTS, dense_losses, mask_losses, row_losses
 from engines.training.matching import match_rows, pair_costs
+from engines.training.news import TrainingNews, TrainingResult
 from engines.training.recipe import PRESETS, StreetRecipe, recipe_for
 from engines.training.team import Team, team_of
 from engines.training.tracks import TrackSlots, cleared, empty_slots, jittered, next_slots
@@ -33,28 +33,6 @@ from streamer.errors import EngineError, SightlineError
 __all__ = ["PRESETS", "StreetRecipe", "StreetRun", "TrainingNews", "TrainingResult", "train_street"]
 
 CHECKPOINT, WEIGHTS_FILE, CURVE_FILE = "checkpoint.pt", "street-nano.safetensors", "curve.csv"
-
-
-@dataclass(frozen=True, slots=True)
-class TrainingNews:
-    """What a run tells its watcher after each step. `share` of the budget used, 0..1."""
-
-    step: int
-    images: int
-    minutes: float
-    share: float
-    losses: dict[str, float]
-
-
-@dataclass(frozen=True, slots=True)
-class TrainingResult:
-    """Where a finished run left its weights and curve, and what it took."""
-
-    weights: Path
-    curve: Path
-    steps: int
-    images: int
-    minutes: float
 
 
 def train_street(
@@ -71,9 +49,9 @@ def train_street(
 ) -> TrainingResult:
     """Trains the street model and writes weights, curve and checkpoint under `out`.
 
-    `minutes` or `steps` replace the preset's budget. `resume` goes on from `out`'s checkpoint; `start` is a weights file
-    to begin with instead of noise, such as a finished run's. `stop_after_step`
-    ends the call early, as a stop by hand would, with a checkpoint written. `watch` is called after each step.
+    `minutes` or `steps` replace the preset's budget. `resume` goes on from `out`'s checkpoint; `start` is a weights
+    file to begin with instead of noise, such as a finished run's. `stop_after_step` ends the call early, as a stop by
+    hand would, with a checkpoint written. `watch` is called after each step.
     Raises SightlineError for an unknown preset, a budget that is not above 0, an `out` that holds another run, or a
     missing checkpoint, EngineError for a `start` that is of another shape.
     """

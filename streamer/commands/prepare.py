@@ -60,7 +60,7 @@ def _recipe(model: str, config: Config, precision: str) -> Recipe:
 def _prepare(recipe: Recipe, cache_dir: Path, say: Say) -> None:
     from engines.build import ensure_built
 
-    refused = cache_dir / f".{recipe.digest()[:16]}.{_gate()}.refused"
+    refused = cache_dir / f".{recipe.digest()[:16]}.{_gate(recipe.family.gate)}.refused"
     if refused.exists():
         raise ParityError(refused.read_text("utf-8"), where=f"{recipe.name} on {recipe.backend}")
     try:
@@ -70,8 +70,8 @@ def _prepare(recipe: Recipe, cache_dir: Path, say: Say) -> None:
         raise
 
 
-def _gate() -> str:
+def _gate(module: str) -> str:
     """Names the gate as it is now: what another one refused is looked at again."""
-    spec = find_spec("engines.build.parity")
+    spec = find_spec(module)
     source = Path(spec.origin).read_bytes() if spec is not None and spec.origin is not None else b""
     return sha256(source).hexdigest()[:8]

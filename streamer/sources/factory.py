@@ -7,13 +7,19 @@ from streamer.ports import PictureTap, Source
 from streamer.sources.address import Kind, parse_address
 from streamer.sources.connection import SourceSpec
 from streamer.sources.video import VideoSource
-from streamer.types import Hw
+from streamer.types import Fit, Hw
 
 
 def open_source(
-    spec: SourceSpec, *, epoch: int, input_hw: Hw, clock: Clock, tap: PictureTap | None = None
+    spec: SourceSpec,
+    *,
+    epoch: int,
+    input_hw: Hw,
+    clock: Clock,
+    tap: PictureTap | None = None,
+    fit: Fit = Fit.STRETCH,
 ) -> Source:
-    """A source for `spec.url`, not yet opened; its frames are resized to `input_hw`.
+    """A source for `spec.url`, not yet opened; its frames are laid into `input_hw` as `fit` says.
 
     Knows rtsp, rtsps, http, https, file (or a path), device (or /dev/videoN) and world. Raises SourceError (INVALID)
     that names them for any other url.
@@ -22,5 +28,5 @@ def open_source(
     if address.kind is Kind.WORLD:
         from streamer.sources.world import WorldSource
 
-        return WorldSource(spec, epoch=epoch, input_hw=input_hw, clock=clock, tap=tap)
-    return VideoSource(spec, address, epoch=epoch, input_hw=input_hw, clock=clock, tap=tap)
+        return WorldSource(spec, epoch=epoch, input_hw=input_hw, clock=clock, tap=tap, fit=fit)
+    return VideoSource(spec, address, epoch=epoch, input_hw=input_hw, clock=clock, tap=tap, fit=fit)

@@ -17,6 +17,7 @@ import threading
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, nullcontext
 from fractions import Fraction
+from functools import partial
 from typing import cast
 
 import av
@@ -34,9 +35,10 @@ from streamer.ports import PictureTap, SourceInfo
 from streamer.sources.address import Address, Kind
 from streamer.sources.connection import SourceSpec, connect
 from streamer.sources.failure import failure, source_error
+from streamer.sources.fitting import laid
 from streamer.sources.interrupt import Guard
 from streamer.sources.timeline import Pace, Thinner, Timeline
-from streamer.types import U8, Frame, FrameRef, Hw
+from streamer.types import U8, Fit, Frame, FrameRef, Hw
 
 # Bad packets in a row, with no good one between, after which the stream is called unreadable.
 MAX_BAD_RUN = 500
@@ -61,12 +63,14 @@ class VideoSource:
         input_hw: Hw,
         clock: Clock,
         tap: PictureTap | None = None,
+        fit: Fit = Fit.STRETCH,
     ) -> None:
         self._spec = spec
         self._address = address
         self._where = f"stream {spec.name}"
         self._epoch = epoch
         self._input_hw = input_hw
+        self._fit = fit
         self._clock = clock
         self._tap = tap
         self._guard = Guard()
@@ -167,12 +171,15 @@ class VideoSource:
                     stamps = None if self._paced else cast(tuple[int, int] | None, picture.opaque)
                     captured_ns, wall_ns = stamps or (self._clock.monotonic_ns(), self._clock.wall_ns())
                     ref = FrameRef(self._spec.name, self._epoch, seq, pts, time_base, captured_ns, wall_ns)
-                    image = _resized(reformatter, picture, self._input_hw)
+                    source_hw = picture.height, picture.width
+                    image = laid(
+                        partial(_resized, reformatter, picture), source_hw, self._input_hw, self._fit
+                    )
                     decoded_ns = self._clock.monotonic_ns()
                     if self._tap is not None and self._tap.wanted:
                         self._tap.offer(ref, picture)
                     seq += 1
-                    yield Frame(ref, image, (picture.height, picture.width), decoded_ns)
+                    yield Frame(ref, image, source_hw, decoded_ns)
                     if self._guard.cancelled.is_set():
                         return
         finally:

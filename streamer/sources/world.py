@@ -9,6 +9,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Iterator
 from fractions import Fraction
+from functools import partial
 from typing import Any
 from urllib.parse import parse_qsl, urlsplit
 
@@ -19,8 +20,9 @@ from streamer.clock import Clock
 from streamer.errors import SightlineError, SourceCode, SourceError
 from streamer.ports import PictureTap, SourceInfo
 from streamer.sources.connection import SourceSpec
+from streamer.sources.fitting import laid
 from streamer.sources.timeline import Thinner
-from streamer.types import TICKS_90K, Frame, FrameRef, Hw, frozen_array
+from streamer.types import TICKS_90K, U8, Fit, Frame, FrameRef, Hw, frozen_array
 from streamer.world import THEMES, WEATHERS, Truth, World, WorldConfig
 
 DEFAULT_SIZE = "640x360"
@@ -88,11 +90,19 @@ class WorldSource:
     """
 
     def __init__(
-        self, spec: SourceSpec, *, epoch: int, input_hw: Hw, clock: Clock, tap: PictureTap | None = None
+        self,
+        spec: SourceSpec,
+        *,
+        epoch: int,
+        input_hw: Hw,
+        clock: Clock,
+        tap: PictureTap | None = None,
+        fit: Fit = Fit.STRETCH,
     ) -> None:
         self._spec = spec
         self._epoch = epoch
         self._input_hw = input_hw
+        self._fit = fit
         self._clock = clock
         self._tap = tap
         self._closed = threading.Event()
@@ -159,14 +169,17 @@ class WorldSource:
         captured_ns, wall_ns = self._clock.monotonic_ns(), self._clock.wall_ns()
         ref = FrameRef(self._spec.name, self._epoch, seq, pts, time_base, captured_ns, wall_ns)
         full = frozen_array(picture)
-        height, width = self._input_hw
-        small = full
-        if picture.shape[:2] != self._input_hw:
-            shrinks = height <= picture.shape[0] and width <= picture.shape[1]
-            how = cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR
-            small = frozen_array(
-                np.asarray(cv2.resize(picture, (width, height), interpolation=how), np.uint8)
-            )
+        source_hw = picture.shape[0], picture.shape[1]
+        small = laid(partial(_resized, full), source_hw, self._input_hw, self._fit)
         if self._tap is not None and self._tap.wanted:
             self._tap.offer(ref, full)
-        return Frame(ref, small, (picture.shape[0], picture.shape[1]), self._clock.monotonic_ns())
+        return Frame(ref, small, source_hw, self._clock.monotonic_ns())
+
+
+def _resized(picture: U8, hw: Hw) -> U8:
+    if picture.shape[:2] == hw:
+        return picture
+    height, width = hw
+    shrinks = height <= picture.shape[0] and width <= picture.shape[1]
+    how = cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR
+    return np.asarray(cv2.resize(picture, (width, height), interpolation=how), np.uint8)

@@ -13,6 +13,7 @@ from streamer.ports import EngineSpec, Tensors, TensorSpec
 from streamer.types import (
     Detections,
     Event,
+    Fit,
     Frame,
     FrameRef,
     Perception,
@@ -54,6 +55,7 @@ class CountingTask:
     def __init__(self, *, stateful: bool = True) -> None:
         self.stateful = stateful
         self.input_hw = (4, 6)
+        self.fit = Fit.STRETCH
 
     def initial_state(self) -> int:
         return 0

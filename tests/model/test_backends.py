@@ -107,9 +107,7 @@ def test_it_answers_as_the_reference(
         t.name: ((batch, *t.shape[1:]), t.dtype) for t in engine.spec.outputs
     }
     precision = engine.spec.precision
-    parity.gate(
-        [parity.compare(reference, answer, case["track_valid"], "noise", precision)], precision, "test"
-    )
+    parity.gate([parity.compare(reference, answer, case, "noise", precision)], precision, "test")
 
 
 def test_pictures_of_a_batch_do_not_meet_and_their_order_does_not_matter(

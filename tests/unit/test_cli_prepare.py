@@ -8,6 +8,8 @@ from pathlib import Path
 import pytest
 
 import engines.build
+from engines.build import Family
+from engines.zoo import FAMILIES
 from streamer.commands import prepare
 from streamer.config import Config, StreamConfig
 from streamer.errors import ParityError
@@ -18,6 +20,7 @@ class FakeRecipe:
     name: str
     precision: str
     backend: str = "openvino"
+    family: Family = FAMILIES[0]
 
     def digest(self) -> str:
         return f"{self.name}-{self.precision}".ljust(16, "0")

@@ -1,0 +1,38 @@
+"""A run may begin with finished weights, and only with weights of its own shape."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+
+from engines.models.street import Street, StreetConfig, save_street
+from engines.training.recipe import PRESETS
+from engines.training.street import StreetRun, train_street
+from streamer.errors import EngineError
+
+SMOKE = PRESETS["smoke"]
+
+
+def test_a_run_begins_with_the_weights_it_is_given(tmp_path: Path) -> None:
+    torch.manual_seed(5)
+    given = Street(SMOKE.model)
+    save_street(given, tmp_path / "given.safetensors")
+    run = StreetRun(SMOKE, 0)
+    run.begin_with(tmp_path / "given.safetensors")
+    for mine in (run.model, run.average.model):
+        for name, tensor in mine.state_dict().items():
+            if tensor.is_floating_point():
+                assert torch.equal(tensor, given.state_dict()[name].half().float()), name
+    done = train_street("smoke", out=tmp_path / "run", steps=2, start=tmp_path / "given.safetensors")
+    assert done.steps == 2
+
+
+def test_weights_of_another_shape_get_one_line(tmp_path: Path) -> None:
+    other: StreetConfig = replace(SMOKE.model, object_queries=4)
+    save_street(Street(other), tmp_path / "other.safetensors")
+    with pytest.raises(EngineError, match="of another shape") as caught:
+        StreetRun(SMOKE, 0).begin_with(tmp_path / "other.safetensors")
+    assert "\n" not in str(caught.value)
