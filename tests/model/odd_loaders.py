@@ -10,9 +10,16 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from engines.models.street import INPUT_NAMES, OUTPUT_NAMES, Street, example_inputs, load_street
+from engines.models.street import (
+    INPUT_NAMES,
+    OUTPUT_NAMES,
+    Street,
+    example_inputs,
+    load_street,
+    natural_inputs,
+)
 
-__all__ = ["INPUT_NAMES", "OUTPUT_NAMES", "crash", "example_inputs", "hang", "miscompiled"]
+__all__ = ["INPUT_NAMES", "OUTPUT_NAMES", "crash", "example_inputs", "hang", "miscompiled", "natural_inputs"]
 
 
 class Miscompiled(nn.Module):

@@ -64,7 +64,9 @@ def built(weights: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path
 
 def odd(weights: Path, loader: str, **changes: object) -> Recipe:
     """A recipe whose loader is one of tests/model/odd_loaders.py."""
-    family = Family(name="odd", format="sightline.street/1", loader=f"odd_loaders:{loader}", task="track")
+    family = Family(
+        "odd", "sightline.street/1", f"odd_loaders:{loader}", "track", gate="engines.build.parity"
+    )
     recipe = Recipe(weights.stem, weights, family, "onnx", "f32", 1, Lanes(1, 1))
     return dataclasses.replace(recipe, **changes)  # type: ignore[arg-type]
 
