@@ -11,6 +11,7 @@ import engines.build
 from engines.build import Family
 from engines.zoo import FAMILIES
 from streamer.commands import prepare
+from streamer.commands.worker import shares, usable_cpus
 from streamer.config import Config, StreamConfig
 from streamer.errors import ParityError
 
