@@ -67,8 +67,10 @@ def build(recipe: Recipe, digest: str, folder: Path, say: Callable[[str], None])
     if recipe.stages:
         cut = importlib.import_module(recipe.stages)
         look, follow = cut.cut(module)
-        spec = compiled(look, f"{recipe.name}/{LOOK}", cut.LOOK_INPUTS, cut.LOOK_OUTPUTS, folder / LOOK)
-        compiled(follow, f"{recipe.name}/{FOLLOW}", cut.FOLLOW_INPUTS, cut.FOLLOW_OUTPUTS, folder / FOLLOW)
+        names = _names(look, cut.LOOK_INPUTS, cut.LOOK_OUTPUTS)
+        spec = compiled(look, f"{recipe.name}/{LOOK}", *names, folder / LOOK)
+        names = _names(follow, cut.FOLLOW_INPUTS, cut.FOLLOW_OUTPUTS)
+        compiled(follow, f"{recipe.name}/{FOLLOW}", *names, folder / FOLLOW)
         spec = dataclasses.replace(spec, name=recipe.name)
     else:
         spec = compiled(module, recipe.name, inputs.input_names(module, recipe.family), outputs, folder)
@@ -82,6 +84,11 @@ def build(recipe: Recipe, digest: str, folder: Path, say: Callable[[str], None])
     )
     (folder / PARITY_FILE).write_text(json.dumps(report, indent=1))
     write_engine_file(folder, spec)
+
+
+def _names(stage: Any, takes: Sequence[str], gives: Sequence[str]) -> tuple[Sequence[str], Sequence[str]]:
+    """What a stage takes and gives: its own names where its variant has others than the module says."""
+    return getattr(stage, "input_names", takes), getattr(stage, "output_names", gives)
 
 
 def _meta(recipe: Recipe, config: dict[str, Any]) -> dict[str, Any]:

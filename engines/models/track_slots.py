@@ -7,6 +7,7 @@ without a key.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -31,7 +32,16 @@ def example(batch: int, slots: int, dim: int, rng: torch.Generator) -> tuple[Ten
     return torch.randn(batch, slots, dim, generator=rng), torch.cat((centre, size), dim=-1), valid
 
 
-def found(empty: Tensors, first: Tensors) -> dict[str, NDArray[Any]]:
+def content_example(batch: int, height: int, width: int, fit: str) -> Tensor:
+    """Contents as pictures of several aspects would have: f32 (B, 2); the whole picture where nothing is padded."""
+    whole = torch.tensor([height, width], dtype=torch.float32)
+    if fit != "pad":
+        return whole.repeat(batch, 1)
+    shares = torch.tensor([[1.0, 0.75], [1.0, 1.0], [0.7, 1.0]])
+    return torch.round(whole * shares[torch.arange(batch) % len(shares)])
+
+
+def _found(empty: Tensors, first: Tensors) -> dict[str, NDArray[Any]]:
     """The strongest rows of a first pass as the next frame's tracks, another number for each picture.
 
     `empty` gives the shapes: `track_valid` (B, K), and `track_boxes` if the model takes it.
@@ -49,3 +59,15 @@ def found(empty: Tensors, first: Tensors) -> dict[str, NDArray[Any]]:
     for b in range(len(valid)):
         valid[b, : min(held, (3 + 4 * b) % slots)] = 1
     return {**made, "track_valid": valid}
+
+
+def natural_inputs(
+    blank: Tensors, pictures: NDArray[np.uint8], reference: Callable[[Tensors], dict[str, NDArray[Any]]]
+) -> dict[str, NDArray[Any]]:
+    """The later of `pictures` (2, B, H, W, 3), with tracks and memory of a first pass over the earlier ones."""
+    empty = {**{n: np.zeros_like(a) for n, a in blank.items()}, "content_hw": blank["content_hw"]}
+    first = reference({**empty, "images": pictures[0]})
+    found: dict[str, NDArray[Any]] = {**empty, "images": pictures[1], **_found(empty, first)}
+    if "prev_memory" in blank:
+        found["prev_memory"], found["prev_valid"] = first["next_memory"], np.ones_like(blank["prev_valid"])
+    return found

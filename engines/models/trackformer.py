@@ -1,7 +1,7 @@
 """TrackFormer, deformable: a track is a query that lives on, and the decoder sees this frame beside the one before.
 
 Source: Meinhardt et al. 2022, TrackFormer, on Deformable DETR (Zhu et al. 2021) with iterative boxes; module names are
-its authors', so that the keys of a checkpoint fit.
+its authors', but for the backbone's.
 
     pixels ─ ResNet ─ L grids ─┬─ as this frame ────── encoder ─ memory ──────┐
                                └─ as the one before ── encoder ─ for the next │
@@ -18,22 +18,35 @@ graph holds no state, no NMS, no matching: tracks come in and go out as tensors,
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from engines.models import track_slots
 from engines.models.deform_layers import Decoder, Encoder, content_shares
+from engines.models.detr import normalised
+from engines.models.detr_layers import MLP
 from engines.models.files import load_weights, save_weights
 from engines.models.positions import padding_mask, sine_2d, sine_3d
 from engines.models.resnet import ResNet
-from engines.models.trackformer_parts import BoxHead, TrackFormerConfig, normalised
-from streamer.ports import Tensors
+from engines.models.track_slots import natural_inputs
+from engines.models.trackformer_config import TrackFormerConfig
+
+__all__ = [
+    "FORMAT",
+    "INPUT_NAMES",
+    "OUTPUT_NAMES",
+    "Looked",
+    "TrackFormer",
+    "TrackFormerConfig",
+    "example_inputs",
+    "load_trackformer",
+    "natural_inputs",
+    "save_trackformer",
+]
 
 INPUT_NAMES = (
     "images",
@@ -82,10 +95,10 @@ class TrackFormer(nn.Module):
         dim, layers = config.hidden_dim, config.decoder_layers
         self.input_names = tuple(n for n in INPUT_NAMES if config.frames == 2 or not n.startswith("prev_"))
         self.output_names = tuple(n for n in OUTPUT_NAMES if config.frames == 2 or n != "next_memory")
-        body = ResNet(config.backbone_layers, (2, 3, 4), width=config.backbone_width)
-        self.backbone = nn.ModuleList([nn.ModuleDict({"body": body})])
-        first = [(channels, 1) for channels in body.channels]
-        more = [(body.channels[-1] if i == 0 else dim, 3) for i in range(config.levels - len(first))]
+        self.backbone = ResNet(config.backbone_layers, (2, 3, 4), width=config.backbone_width)
+        channels = self.backbone.channels
+        first = [(cin, 1) for cin in channels]
+        more = [(channels[-1] if i == 0 else dim, 3) for i in range(config.levels - len(first))]
         self.input_proj = nn.ModuleList(
             nn.Sequential(
                 nn.Conv2d(cin, dim, kernel, 1 if kernel == 1 else 2, kernel // 2), nn.GroupNorm(32, dim)
@@ -96,7 +109,7 @@ class TrackFormer(nn.Module):
         self.transformer = Transformer(config)
         shared = not config.box_refine
         classes = [nn.Linear(dim, config.classes) for _ in range(1 if shared else layers)]
-        boxes = [BoxHead(dim) for _ in range(1 if shared else layers)]
+        boxes = [MLP(dim, dim, 4, 3) for _ in range(1 if shared else layers)]
         self.class_embed = nn.ModuleList(classes * (layers if shared else 1))
         self.bbox_embed = nn.ModuleList(boxes * (layers if shared else 1))
 
@@ -118,7 +131,7 @@ class TrackFormer(nn.Module):
         return Looked(by_frame[-1], by_frame[0], content_hw.clone())
 
     def _features(self, pixels: Tensor) -> list[Tensor]:
-        found = list(self.backbone[0]["body"](pixels))  # type: ignore[index]
+        found = self.backbone(pixels)
         grids = [project(feature) for project, feature in zip(self.input_proj, found, strict=False)]
         for i in range(len(found), len(self.input_proj)):
             grids.append(self.input_proj[i](found[-1] if i == len(found) else grids[-1]))
@@ -215,24 +228,12 @@ def example_inputs(batch: int, config: TrackFormerConfig | None = None, seed: in
     config = config or TrackFormerConfig()
     rng = torch.Generator().manual_seed(seed)
     images = torch.randint(0, 256, (batch, config.height, config.width, 3), dtype=torch.uint8, generator=rng)
-    content_hw = config.content_example(batch)
+    content_hw = track_slots.content_example(batch, config.height, config.width, config.fit)
     tracks = track_slots.example(batch, config.track_slots, config.hidden_dim, rng)
     if config.frames == 1:
         return images, content_hw, *tracks
     prev_memory = torch.randn(batch, config.cells, config.hidden_dim, generator=rng)
     return images, content_hw, prev_memory, (torch.arange(batch) % 2).float(), *tracks
-
-
-def natural_inputs(
-    blank: Tensors, pictures: NDArray[np.uint8], reference: Callable[[Tensors], dict[str, NDArray[Any]]]
-) -> dict[str, NDArray[Any]]:
-    """The later of `pictures` (2, B, H, W, 3), with tracks and memory of a first pass over the earlier ones."""
-    empty = {**{n: np.zeros_like(a) for n, a in blank.items()}, "content_hw": blank["content_hw"]}
-    first = reference({**empty, "images": pictures[0]})
-    found: dict[str, NDArray[Any]] = {**empty, "images": pictures[1], **track_slots.found(empty, first)}
-    if "prev_memory" in blank:
-        found["prev_memory"], found["prev_valid"] = first["next_memory"], np.ones_like(blank["prev_valid"])
-    return found
 
 
 def save_trackformer(model: TrackFormer, path: Path, notes: Mapping[str, str] | None = None) -> None:

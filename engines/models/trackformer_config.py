@@ -1,4 +1,4 @@
-"""TrackFormer's shapes, and what both of its variants begin and end with: normalised pixels, and the box head."""
+"""TrackFormer's shapes: all that fixes the graphs of its two variants, and what is checked of them."""
 
 from __future__ import annotations
 
@@ -6,16 +6,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-import torch
-from torch import Tensor, nn
-from torch.nn import functional as F
-
 from engines.models.deform_attention import Sampler
 from engines.models.resnet import RESNET_50, grid_hw
 from streamer.errors import EngineError
 
-MEAN = (0.485, 0.456, 0.406)  # of ImageNet's red, green, blue, in 0..1
-STD = (0.229, 0.224, 0.225)
 FITS = ("pad", "stretch")  # content lies at the top left, or there is no padding
 
 
@@ -49,6 +43,7 @@ class TrackFormerConfig:
     box_refine: bool = True
     overflow_boxes: bool = True
     scores: str = "sigmoid"
+    boxes_of: str = "content"
     sampler: Sampler = "grid"
 
     def __post_init__(self) -> None:
@@ -72,11 +67,44 @@ class TrackFormerConfig:
         """S, the cells of all grids."""
         return sum(rows * columns for rows, columns in self.grids_hw)
 
-    def content_example(self, batch: int) -> Tensor:
-        return content_example(batch, self.height, self.width, self.fit)
-
     @classmethod
     def from_dict(cls, fields: Mapping[str, Any]) -> TrackFormerConfig:
+        """The inverse of `dataclasses.asdict` through JSON, where tuples come back as lists."""
+        return cls(**{name: tuple(v) if isinstance(v, list) else v for name, v in fields.items()})
+
+
+@dataclass(frozen=True, slots=True)
+class TrackFormerDetrConfig:
+    """All that fixes the DETR-based variant, as its authors train it; see TrackFormerConfig.
+
+    `classes` are those of objects: logits have one more, "nothing", and scores are a softmax. `dilation` is DC5.
+    """
+
+    height: int = 800
+    width: int = 1333
+    labels: tuple[str, ...] = ("person",)
+    fit: str = "pad"
+    classes: int = 20
+    backbone_layers: tuple[int, int, int, int] = RESNET_50
+    backbone_width: int = 64
+    dilation: bool = False
+    hidden_dim: int = 256
+    heads: int = 8
+    encoder_layers: int = 6
+    decoder_layers: int = 6
+    feed_dim: int = 2048
+    object_queries: int = 100
+    track_slots: int = 100
+    overflow_boxes: bool = False
+    scores: str = "softmax"
+    boxes_of: str = "content"
+
+    def __post_init__(self) -> None:
+        check_picture(self.height, self.width, self.fit)
+        check_labels(self.labels, self.classes)
+
+    @classmethod
+    def from_dict(cls, fields: Mapping[str, Any]) -> TrackFormerDetrConfig:
         """The inverse of `dataclasses.asdict` through JSON, where tuples come back as lists."""
         return cls(**{name: tuple(v) if isinstance(v, list) else v for name, v in fields.items()})
 
@@ -92,37 +120,3 @@ def check_picture(height: int, width: int, fit: str) -> None:
 def check_labels(labels: tuple[str, ...], classes: int) -> None:
     if not 1 <= len(labels) <= classes:
         raise EngineError(f"{len(labels)} labels for {classes} classes")
-
-
-def content_example(batch: int, height: int, width: int, fit: str) -> Tensor:
-    """Contents as pictures of several aspects would have: f32 (B, 2); the whole picture where nothing is padded."""
-    whole = torch.tensor([height, width], dtype=torch.float32)
-    if fit != "pad":
-        return whole.repeat(batch, 1)
-    shares = torch.tensor([[1.0, 0.75], [1.0, 1.0], [0.7, 1.0]])
-    return torch.round(whole * shares[torch.arange(batch) % len(shares)])
-
-
-def normalised(images: Tensor, content_hw: Tensor) -> Tensor:
-    """`images` u8 (B, H, W, 3) RGB to normalised pixels f32 (B, 3, H, W): zero in the padding, as it was in training."""
-    height, width = images.shape[1:3]
-    scale = torch.tensor([1 / (255 * s) for s in STD], device=images.device)
-    shift = torch.tensor([m / s for m, s in zip(MEAN, STD, strict=True)], device=images.device)
-    pixels = (images.float() * scale - shift).permute(0, 3, 1, 2)  # (B, H, W, 3) -> (B, 3, H, W)
-    y, x = torch.arange(height, device=images.device), torch.arange(width, device=images.device)
-    rows = (y < content_hw[:, :1]).float()  # (B, H)
-    columns = (x < content_hw[:, 1:]).float()  # (B, W)
-    return pixels * rows[:, None, :, None] * columns[:, None, None, :]
-
-
-class BoxHead(nn.Module):
-    """Three linear layers from a query to four numbers; the authors' MLP, with their names. (…, D) to (…, 4)."""
-
-    def __init__(self, dim: int) -> None:
-        super().__init__()
-        self.layers = nn.ModuleList([nn.Linear(dim, dim), nn.Linear(dim, dim), nn.Linear(dim, 4)])
-
-    def forward(self, hs: Tensor) -> Tensor:
-        hidden = F.relu(self.layers[1](F.relu(self.layers[0](hs))))
-        out: Tensor = self.layers[2](hidden)
-        return out
