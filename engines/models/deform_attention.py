@@ -55,8 +55,7 @@ class DeformAttention(nn.Module):
     ) -> Tensor:
         """To (B, N, D).
 
-        `reference` (B, N, L, 2) is where each query is on each level's grid, x and y in 0..1 of the whole grid, and
-        offsets are in cells; or (B, N, L, 4) boxes cxcywh, and an offset of P reaches the box's edge. `valid` f32
+        `reference` (B, N, L, 2) is where each query is on each level's grid, x and y in 0..1 of the whole grid; or (B, N, L, 4) boxes cxcywh, and an offset of P reaches the box's edge. `valid` f32
         (B, S, 1) is 0 for cells of padding, which read as nothing. `grids` are rows and columns of the L levels.
         """
         n, dim = query.shape[1:]
@@ -81,11 +80,14 @@ class DeformAttention(nn.Module):
         return out
 
     def _places(self, reference: Tensor, offsets: Tensor, grid: Hw) -> Tensor:
-        """Reference (B, N, 2 or 4) and offsets (B, N, h, P, 2) to places in 0..1 of the grid, (B, N, h, P, 2)."""
+        """Reference (B, N, 2 or 4) and offsets (B, N, h, P, 2) to places in 0..1 of the grid, (B, N, h, P, 2).
+
+        An offset of 1 goes 1/rows of the grid's width in x and 1/columns of its height in y: crosswise, and not one
+        cell each way as in the paper. TrackFormer's authors train it so, and their weights know no other.
+        """
         centre = reference[:, :, None, None, :2]
         if reference.shape[-1] == 2:
-            rows, columns = grid
-            return centre + offsets / offsets.new_tensor([columns, rows])
+            return centre + offsets / offsets.new_tensor(grid)
         return centre + offsets / self.points * reference[:, :, None, None, 2:] * 0.5
 
 
