@@ -156,7 +156,7 @@ class Detr(nn.Module):
 
 
 def normalised(images: Tensor, content_hw: Tensor) -> Tensor:
-    """u8 (B, H, W, 3) RGB to f32 (B, 3, H, W) with ImageNet's mean and deviation; padding becomes 0, the mean colour."""
+    """u8 (B, H, W, 3) RGB to f32 (B, 3, H, W), ImageNet's mean and deviation taken out; padding becomes 0, the mean."""
     height, width = images.shape[1:3]
     scale = torch.tensor([1 / (255 * s) for s in IMAGENET_STD]).view(1, 3, 1, 1)
     shift = torch.tensor([m / s for m, s in zip(IMAGENET_MEAN, IMAGENET_STD, strict=True)]).view(1, 3, 1, 1)

@@ -6,6 +6,8 @@ Dimensions: B pictures, S tokens, Q queries, D channels. Everything is batch fir
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -34,7 +36,7 @@ class EncoderLayer(nn.Module):
 
 
 class DecoderLayer(nn.Module):
-    """Queries look at each other, then at the tokens. (B, Q, D) to (B, Q, D), and the weights (B, Q, S) if asked for."""
+    """Queries look at each other, then at the tokens. (B, Q, D) to (B, Q, D), and weights (B, Q, S) if asked for."""
 
     def __init__(self, dim: int, heads: int, feed_dim: int) -> None:
         super().__init__()
@@ -135,7 +137,7 @@ class MLP(nn.Module):
     def __init__(self, dim: int, hidden: int, cout: int, layers: int) -> None:
         super().__init__()
         widths = [dim, *[hidden] * (layers - 1), cout]
-        self.layers = nn.ModuleList(nn.Linear(a, b) for a, b in zip(widths[:-1], widths[1:], strict=True))
+        self.layers = nn.ModuleList(nn.Linear(a, b) for a, b in pairwise(widths))
 
     def forward(self, x: Tensor) -> Tensor:
         for layer in self.layers[:-1]:
