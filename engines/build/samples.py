@@ -47,7 +47,9 @@ _SMALL_TRACKFORMER: Mapping[str, Any] = dict(
     height=70, width=97, backbone_layers=(1, 1, 1, 1), backbone_width=8, hidden_dim=96, feed_dim=64,
     encoder_layers=2, decoder_layers=2, object_queries=12, track_slots=7,
 )  # fmt: skip
-_FULL_TRACKFORMER: Mapping[str, Any] = dict(height=256, width=448)  # two frames of the authors' 800x1333 are slow
+_FULL_TRACKFORMER: Mapping[str, Any] = dict(
+    height=256, width=448
+)  # two frames of the authors' 800x1333 are slow
 
 
 def _trackformer(full: bool) -> tuple[nn.Module, Save]:
@@ -55,7 +57,9 @@ def _trackformer(full: bool) -> tuple[nn.Module, Save]:
     model = kind.TrackFormer(kind.TrackFormerConfig(**(_FULL_TRACKFORMER if full else _SMALL_TRACKFORMER)))
     for name, weight in model.named_parameters():
         if name.endswith(("sampling_offsets.weight", "attention_weights.weight")):
-            torch.nn.init.normal_(weight, std=weight.shape[1] ** -0.5)  # zero before training: all queries read alike
+            torch.nn.init.normal_(
+                weight, std=weight.shape[1] ** -0.5
+            )  # zero before training: all queries read alike
     return model, kind.save_trackformer
 
 

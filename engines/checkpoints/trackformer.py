@@ -6,6 +6,7 @@ that may reach out of the picture, the size of the picture, the names of the cla
 
 from __future__ import annotations
 
+import dataclasses
 import re
 from collections.abc import Mapping
 from pathlib import Path
@@ -82,9 +83,8 @@ def _deformable(tensors: Mapping[str, Tensor], options: Mapping[str, Any], where
         "frames": frames,
         "object_queries": queries,
         "box_refine": any(name.startswith("transformer.decoder.bbox_embed.") for name in tensors),
-        **options,
     }
-    return TrackFormer(TrackFormerConfig(**read))
+    return TrackFormer(TrackFormerConfig(**read | _asked(TrackFormerConfig, options, where)))
 
 
 def _plain(tensors: Mapping[str, Tensor], options: Mapping[str, Any], where: str) -> TrackFormerDetr:
@@ -100,9 +100,18 @@ def _plain(tensors: Mapping[str, Tensor], options: Mapping[str, Any], where: str
         "decoder_layers": _count(tensors, r"transformer\.decoder\.layers\.(\d+)\."),
         "feed_dim": feed,
         "object_queries": queries,
-        **options,
     }
-    return TrackFormerDetr(TrackFormerDetrConfig(**read))
+    return TrackFormerDetr(TrackFormerDetrConfig(**read | _asked(TrackFormerDetrConfig, options, where)))
+
+
+def _asked(config: type[Any], options: Mapping[str, Any], where: str) -> dict[str, Any]:
+    """The options that were given, in the config's types. Raises EngineError for one that is no field of it."""
+    known = {field.name for field in dataclasses.fields(config)}
+    if unknown := sorted(set(options) - known):
+        raise EngineError(
+            f"unknown option {unknown[0]!r}", where=where, mend=f"known: {', '.join(sorted(known))}"
+        )
+    return {n: tuple(v) if isinstance(v, list) else v for n, v in options.items() if v is not None}
 
 
 def _backbone(tensors: Mapping[str, Tensor], where: str) -> dict[str, Any]:

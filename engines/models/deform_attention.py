@@ -25,9 +25,7 @@ class DeformAttention(nn.Module):
     Unlike other attention its weights come from the query alone, not from how it fits what is read.
     """
 
-    def __init__(
-        self, dim: int, heads: int, levels: int, points: int = 4, sampler: Sampler = "grid"
-    ) -> None:
+    def __init__(self, dim: int, heads: int, levels: int, points: int = 4, sampler: Sampler = "grid") -> None:
         super().__init__()
         if dim % heads:
             raise ValueError(f"{heads} heads do not divide {dim} channels")
@@ -47,7 +45,11 @@ class DeformAttention(nn.Module):
         steps = way[:, None, None, :] * torch.arange(1, self.points + 1)[:, None]  # (h, 1, P, 2)
         with torch.no_grad():
             self.sampling_offsets.bias.copy_(steps.expand(-1, self.levels, -1, -1).flatten())
-        for still in (self.sampling_offsets.weight, self.attention_weights.weight, self.attention_weights.bias):
+        for still in (
+            self.sampling_offsets.weight,
+            self.attention_weights.weight,
+            self.attention_weights.bias,
+        ):
             nn.init.zeros_(still)
 
     def forward(
@@ -55,8 +57,9 @@ class DeformAttention(nn.Module):
     ) -> Tensor:
         """To (B, N, D).
 
-        `reference` (B, N, L, 2) is where each query is on each level's grid, x and y in 0..1 of the whole grid; or (B, N, L, 4) boxes cxcywh, and an offset of P reaches the box's edge. `valid` f32
-        (B, S, 1) is 0 for cells of padding, which read as nothing. `grids` are rows and columns of the L levels.
+        `reference` (B, N, L, 2) is where each query is on each level's grid, x and y in 0..1 of the whole grid; or
+        (B, N, L, 4) boxes cxcywh, and an offset of P reaches the box's edge. `valid` f32 (B, S, 1) is 0 for cells of
+        padding, which read as nothing. `grids` are rows and columns of the L levels.
         """
         n, dim = query.shape[1:]
         heads, points, wide = self.heads, self.points, dim // self.heads
@@ -70,7 +73,9 @@ class DeformAttention(nn.Module):
             table = values[:, begin : begin + rows * columns].transpose(1, 2)  # (B, D, cells)
             table = table.reshape(-1, wide, rows, columns)  # (B, h*d, cells) -> (B*h, d, rows, columns)
             begin += rows * columns
-            at = self._places(reference[:, :, level], offsets[:, :, :, level], (rows, columns))  # (B, N, h, P, 2)
+            at = self._places(
+                reference[:, :, level], offsets[:, :, :, level], (rows, columns)
+            )  # (B, N, h, P, 2)
             at = at.transpose(1, 2).reshape(-1, n, points, 2)  # (B, h, N, P, 2) -> (B*h, N, P, 2)
             weight = weights[:, :, :, level].transpose(1, 2).reshape(-1, 1, n, points)  # (B*h, 1, N, P)
             one = (self.sample(table, at) * weight).sum(dim=-1)  # (B*h, d, N)
@@ -108,7 +113,9 @@ def sampled_by_gather(table: Tensor, at: Tensor) -> Tensor:
     for right in (0, 1):
         for down in (0, 1):
             x, y = low[..., 0] + right, low[..., 1] + down  # (R, N*P)
-            share = (part[..., 0] if right else 1 - part[..., 0]) * (part[..., 1] if down else 1 - part[..., 1])
+            share = (part[..., 0] if right else 1 - part[..., 0]) * (
+                part[..., 1] if down else 1 - part[..., 1]
+            )
             inside = (x >= 0) & (x <= columns - 1) & (y >= 0) & (y <= rows - 1)
             cell = (y.clamp(0, rows - 1) * columns + x.clamp(0, columns - 1)).long()
             read = flat.gather(2, cell.unsqueeze(1).expand(-1, flat.shape[1], -1))  # (R, d, N*P)

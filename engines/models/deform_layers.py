@@ -22,7 +22,9 @@ CLOSEST = 1e-5  # a place is kept this far from 0 and 1 before its logit is take
 class EncoderLayer(nn.Module):
     """Each cell reads cells near it on every grid. (B, S, D) to (B, S, D)."""
 
-    def __init__(self, dim: int, heads: int, levels: int, points: int, feed_dim: int, sampler: Sampler) -> None:
+    def __init__(
+        self, dim: int, heads: int, levels: int, points: int, feed_dim: int, sampler: Sampler
+    ) -> None:
         super().__init__()
         self.self_attn = DeformAttention(dim, heads, levels, points, sampler)
         self.norm1 = nn.LayerNorm(dim)
@@ -30,7 +32,9 @@ class EncoderLayer(nn.Module):
         self.linear2 = nn.Linear(feed_dim, dim)
         self.norm2 = nn.LayerNorm(dim)
 
-    def forward(self, x: Tensor, place: Tensor, reference: Tensor, valid: Tensor, grids: Sequence[Hw]) -> Tensor:
+    def forward(
+        self, x: Tensor, place: Tensor, reference: Tensor, valid: Tensor, grids: Sequence[Hw]
+    ) -> Tensor:
         x = self.norm1(x + self.self_attn(x + place, reference, x, valid, grids))
         out: Tensor = self.norm2(x + self.linear2(F.relu(self.linear1(x))))
         return out
@@ -58,7 +62,9 @@ class Encoder(nn.Module):
 class DecoderLayer(nn.Module):
     """Queries settle among themselves who sees what, then read the picture. (B, N, D) to (B, N, D)."""
 
-    def __init__(self, dim: int, heads: int, levels: int, points: int, feed_dim: int, sampler: Sampler) -> None:
+    def __init__(
+        self, dim: int, heads: int, levels: int, points: int, feed_dim: int, sampler: Sampler
+    ) -> None:
         super().__init__()
         self.cross_attn = DeformAttention(dim, heads, levels, points, sampler)
         self.norm1 = nn.LayerNorm(dim)

@@ -34,9 +34,7 @@ def _sampled(picture: int, cells: int, device: torch.device) -> Tensor:
     return torch.floor(torch.arange(cells, dtype=torch.float32) * step).clamp(max=picture - 1).to(device)
 
 
-def sine_2d(
-    padding: Tensor, dim: int, temperature: float = TEMPERATURE, *, first: float = 1.0
-) -> Tensor:
+def sine_2d(padding: Tensor, dim: int, temperature: float = TEMPERATURE, *, first: float = 1.0) -> Tensor:
     """Positions of the cells of a grid: padding bool (B, h, w), True = padding, to f32 (B, h, w, dim).
 
     The first half of the channels tells the row, the second the column. Rows and columns are counted over the cells

@@ -25,7 +25,7 @@ def empty_rows(track_valid: Tensor, object_queries: int) -> Tensor:
 
 
 def example(batch: int, slots: int, dim: int, rng: torch.Generator) -> tuple[Tensor, Tensor, Tensor]:
-    """Noise tracks: track_hs (B, K, D), track_boxes (B, K, 4) cxcywh in 0..1, track_valid (B, K), some valid in each."""
+    """Noise tracks, some in each: track_hs (B, K, D), track_boxes (B, K, 4) cxcywh in 0..1, track_valid (B, K)."""
     centre = torch.rand(batch, slots, 2, generator=rng)
     size = 0.05 + 0.2 * torch.rand(batch, slots, 2, generator=rng)
     valid = (torch.arange(slots).unsqueeze(0) < (torch.arange(batch).unsqueeze(1) * 3 + 2) % slots).float()

@@ -142,7 +142,9 @@ class TrackFormer(nn.Module):
         config = self.config
         grids = config.grids_hw
         found = [padding_mask(content_hw, (config.height, config.width), grid) for grid in grids[:3]]
-        inside = torch.stack([(~found[0][:, :, 0]).sum(dim=1), (~found[0][:, 0]).sum(dim=1)], dim=-1)  # (B, 2)
+        inside = torch.stack(
+            [(~found[0][:, :, 0]).sum(dim=1), (~found[0][:, 0]).sum(dim=1)], dim=-1
+        )  # (B, 2)
         return found + [padding_mask(inside.float(), grids[0], grid) for grid in grids[3:]]
 
     def _places(self, paddings: list[Tensor], frame: int) -> Tensor:
@@ -154,9 +156,7 @@ class TrackFormer(nn.Module):
                 sines = sine_3d(padding, config.hidden_dim, frame, config.frames)
             else:
                 sines = sine_2d(padding, config.hidden_dim, first=0.5)
-            parts.append(
-                sines.flatten(1, 2) + self.transformer.level_embed[frame * config.levels + level]
-            )
+            parts.append(sines.flatten(1, 2) + self.transformer.level_embed[frame * config.levels + level])
         return torch.cat(parts, dim=1)
 
     def follow(
@@ -179,7 +179,7 @@ class TrackFormer(nn.Module):
             valid, shares = torch.cat((valid, valid), dim=1), torch.cat((shares, shares), dim=1)
         slot = track_valid.unsqueeze(-1)  # (B, K, 1)
         centres = torch.where(slot > 0.5, track_boxes[..., :2], torch.full_like(track_boxes[..., :2], 0.5))
-        query_pos, content = self.query_embed.weight.split(config.hidden_dim, dim=1)  # (Q, D) each
+        query_pos, content = torch.split(self.query_embed.weight, config.hidden_dim, dim=1)  # (Q, D) each
         born_at = transformer.reference_points(query_pos).sigmoid()  # (Q, 2)
         hs = torch.cat((track_hs * slot, _for_each(content, track_hs)), dim=1)
         position = torch.cat((torch.zeros_like(track_hs), _for_each(query_pos, track_hs)), dim=1)

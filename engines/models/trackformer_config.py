@@ -50,9 +50,13 @@ class TrackFormerConfig:
         check_picture(self.height, self.width, self.fit)
         check_labels(self.labels, self.classes)
         if self.levels < 3 or self.frames not in (1, 2):
-            raise EngineError(f"{self.levels} levels of {self.frames} frames: at least 3, of 1 or 2 frames, are known")
+            raise EngineError(
+                f"{self.levels} levels of {self.frames} frames: at least 3, of 1 or 2 frames, are known"
+            )
         if self.hidden_dim % (6 if self.frames == 2 else 4) or self.hidden_dim % 32:
-            raise EngineError(f"hidden_dim {self.hidden_dim} does not divide into 32 groups and pairs of sines")
+            raise EngineError(
+                f"hidden_dim {self.hidden_dim} does not divide into 32 groups and pairs of sines"
+            )
 
     @property
     def grids_hw(self) -> tuple[tuple[int, int], ...]:
@@ -70,7 +74,7 @@ class TrackFormerConfig:
     @classmethod
     def from_dict(cls, fields: Mapping[str, Any]) -> TrackFormerConfig:
         """The inverse of `dataclasses.asdict` through JSON, where tuples come back as lists."""
-        return cls(**{name: tuple(v) if isinstance(v, list) else v for name, v in fields.items()})
+        return cls(**_tuples(fields))
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,13 +110,19 @@ class TrackFormerDetrConfig:
     @classmethod
     def from_dict(cls, fields: Mapping[str, Any]) -> TrackFormerDetrConfig:
         """The inverse of `dataclasses.asdict` through JSON, where tuples come back as lists."""
-        return cls(**{name: tuple(v) if isinstance(v, list) else v for name, v in fields.items()})
+        return cls(**_tuples(fields))
+
+
+def _tuples(fields: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: tuple(v) if isinstance(v, list) else v for name, v in fields.items()}
 
 
 def check_picture(height: int, width: int, fit: str) -> None:
     """Raises EngineError for a picture that leaves the last stage of the backbone no cell to halve, or another fit."""
     if min(height, width) < 64:
-        raise EngineError(f"a picture of {width}x{height} is too small", mend="give at least 64 pixels each way")
+        raise EngineError(
+            f"a picture of {width}x{height} is too small", mend="give at least 64 pixels each way"
+        )
     if fit not in FITS:
         raise EngineError(f"fit {fit!r} is not one of {', '.join(FITS)}")
 

@@ -175,9 +175,7 @@ class QueryTrackTask:
         stacked = {name: np.stack([look[name] for look in looked]) for name in looked[0]}
         return {**stacked, **self._packed(states, contents)}
 
-    def _packed(
-        self, states: Sequence[QueryTrackState], contents: Sequence[Hw]
-    ) -> dict[str, NDArray[Any]]:
+    def _packed(self, states: Sequence[QueryTrackState], contents: Sequence[Hw]) -> dict[str, NDArray[Any]]:
         """States as the graph's inputs. A remembered picture whose content lay otherwise is of no use now."""
         packed: dict[str, NDArray[Any]] = {
             "track_hs": np.stack([s.hs for s in states]),
@@ -278,9 +276,7 @@ class QueryTrackTask:
         }
 
 
-def survivors(
-    rows: I64, corners: F32, scores: F32, overlap: float, standing: I64 | None = None
-) -> I64:
+def survivors(rows: I64, corners: F32, scores: F32, overlap: float, standing: I64 | None = None) -> I64:
     """Those of `rows` that overlap no surer one of them, and none of `standing`, by more than `overlap`; in order.
 
     `corners` (N, 4) xyxy and `scores` (N,) are all rows'. Non-maximum suppression, in which the standing never die.
@@ -291,7 +287,7 @@ def survivors(
     clash = iou_matrix(corners[order], corners[order]) > overlap  # (n, n)
     alive = np.ones(len(order), bool)
     if standing is not None and len(standing):
-        alive = ~(iou_matrix(corners[order], corners[standing]) > overlap).any(axis=1)
+        alive &= ~(iou_matrix(corners[order], corners[standing]) > overlap).any(axis=1)
     for i in np.flatnonzero(np.tril(clash, -1).any(axis=1)):
         alive[i] &= not (clash[i, :i] & alive[:i]).any()
     return np.sort(order[alive])

@@ -1,6 +1,6 @@
 """Makes trackformer.npz, trackformer_detr.npz and their layouts from the authors' code (timmeinhardt/trackformer).
 
-    python tests/golden/make_trackformer.py --reference CLONE
+    PYTHONPATH=. python tests/golden/make_trackformer.py --reference CLONE
 
 Needs torch, torchvision, scipy and pyyaml. Their CUDA operator is replaced by their own PyTorch version of it, and
 libraries that only training or drawing needs by empty modules. Both variants at full size, as their configuration files
@@ -13,6 +13,7 @@ class hands it one argument more than it takes.
 from __future__ import annotations
 
 import argparse
+import importlib
 import json
 import sys
 import types
@@ -22,7 +23,8 @@ from typing import Any
 import numpy as np
 import torch
 import yaml
-from fill import filled
+
+from tests.golden.fill import filled
 
 HERE = Path(__file__).parent
 HW = 104, 152
@@ -41,24 +43,23 @@ def open_reference(clone: Path) -> None:
     operator = types.ModuleType("MultiScaleDeformableAttention")
 
     def forward(value: Any, shapes: Any, locations: Any, weights: Any, _step: int) -> Any:
-        from trackformer.models.ops.functions import ms_deform_attn_core_pytorch
-
-        return ms_deform_attn_core_pytorch(value, shapes.tolist(), locations, weights)
+        functions = importlib.import_module("trackformer.models.ops.functions")
+        return functions.ms_deform_attn_core_pytorch(value, shapes.tolist(), locations, weights)
 
     operator.ms_deform_attn_forward = forward  # type: ignore[attr-defined]
     sys.modules[operator.__name__] = operator
 
 
 def build(clone: Path, *configs: str) -> torch.nn.Module:
-    import trackformer.models.backbone as backbone
-    from trackformer.models import build_model
-
-    backbone.is_main_process = lambda: False  # or it downloads weights
+    models = importlib.import_module("trackformer.models")
+    importlib.import_module("trackformer.models.backbone").is_main_process = lambda: (
+        False
+    )  # or it downloads weights
     options: dict[str, Any] = {}
     for name in ("train", *configs):
         options |= yaml.safe_load((clone / "cfgs" / f"{name}.yaml").read_text())
     options |= {"device": "cpu", "dataset": "mot"}
-    model, _, _ = build_model(argparse.Namespace(**options))
+    model, _, _ = models.build_model(argparse.Namespace(**options))
     state = model.state_dict()
     alias = "transformer.decoder.bbox_embed."  # another name for bbox_embed
     tensors = {
@@ -80,9 +81,8 @@ def frames(count: int, seed: int, content_hw: tuple[int, int]) -> torch.Tensor:
 
 def run(model: torch.nn.Module, pixels: torch.Tensor, content_hw: tuple[int, int]) -> dict[str, np.ndarray]:
     """Follows through the frames; to what was asked and answered, by name."""
-    from trackformer.models.detr import DETR
-    from trackformer.util.misc import NestedTensor
-
+    plain = importlib.import_module("trackformer.models.detr").DETR
+    nested = importlib.import_module("trackformer.util.misc").NestedTensor
     mask = torch.ones(1, *HW, dtype=torch.bool)
     mask[:, : content_hw[0], : content_hw[1]] = False
     deformable = hasattr(model, "multi_frame_attention")
@@ -95,18 +95,25 @@ def run(model: torch.nn.Module, pixels: torch.Tensor, content_hw: tuple[int, int
             kept = order[: TRACKS[t - 1]]
             found[f"rows_{t}"] = kept.numpy()
             targets = [
-                {"track_query_hs_embeds": out["hs_embed"][0, kept], "track_query_boxes": out["pred_boxes"][0, kept]}
+                {
+                    "track_query_hs_embeds": out["hs_embed"][0, kept],
+                    "track_query_boxes": out["pred_boxes"][0, kept],
+                }
             ]
-        samples = NestedTensor(picture[None], mask)
+        samples = nested(picture[None], mask)
         with torch.no_grad():
             if deformable:
                 out, _, features, _, _ = model(samples, targets, features)
             else:
-                out, _, _, _, _ = DETR.forward(model, samples, targets)
+                out, _, _, _, _ = plain.forward(model, samples, targets)
         tracks = len(kept)
         rows = [*range(tracks), *range(tracks, out["hs_embed"].shape[1], KEPT_ROWS)]
         found[f"told_{t}"] = np.array(rows)
-        for ours, theirs in (("pred_logits", "pred_logits"), ("pred_boxes", "pred_boxes"), ("next_hs", "hs_embed")):
+        for ours, theirs in (
+            ("pred_logits", "pred_logits"),
+            ("pred_boxes", "pred_boxes"),
+            ("next_hs", "hs_embed"),
+        ):
             found[f"{ours}_{t}"] = out[theirs][0, rows].numpy()
     return found
 
