@@ -85,19 +85,17 @@ def build(
     An engine that does not answer as its reference does is refused.
     """
     from engines.zoo import open_engine
-    from streamer.commands.worker import lanes_for, usable_cpus
+    from streamer.commands.worker import shares
     from streamer.config import default_data_dir
 
-    lanes = lanes_for(
-        usable_cpus()
-    )  # an engine is compiled for so many side by side: for as many as serving will ask
+    here = shares()  # an engine is compiled for so many side by side: for as many as serving will ask
     engine = open_engine(
         model,
         backend=backend,
         precision=precision,
         max_batch_size=max_batch_size,
-        threads=lanes,
-        streams=lanes,
+        threads=here.threads,
+        streams=here.streams,
         cache_dir=(data_dir or default_data_dir()) / "engines",
         on_progress=lambda line: typer.echo(line, err=True),
     )
