@@ -18,9 +18,7 @@ from torch import Tensor, nn
 DTYPES = {"f16": torch.float16, "bf16": torch.bfloat16}
 
 
-def lowered(
-    module: nn.Module, parts: Sequence[str], precision: str, example: Sequence[Tensor]
-) -> nn.Module:
+def lowered(module: nn.Module, parts: Sequence[str], precision: str, example: Sequence[Tensor]) -> nn.Module:
     """A copy of `module` whose `parts` (attribute names, dotted for deeper ones) compute in `precision`, f16 or bf16.
 
     `example` are inputs for one forward pass, which shows the norms that follow a convolution. The copy takes and
@@ -32,6 +30,15 @@ def lowered(
     for name in parts:
         _narrow(served.get_submodule(name), dtype)
     return served
+
+
+def has_part(module: nn.Module, name: str) -> bool:
+    """Is there a submodule of this name? Optional ones, such as a mask head, may be absent."""
+    try:
+        module.get_submodule(name)
+    except AttributeError:
+        return False
+    return True
 
 
 def fold_norms(module: nn.Module, parts: Iterable[str], example: Sequence[Tensor]) -> int:
@@ -52,7 +59,9 @@ def _pairs(
     module: nn.Module, inside: Sequence[nn.Module], example: Sequence[Tensor]
 ) -> list[tuple[nn.Conv2d, nn.Module]]:
     """Convolutions and the norms that read their very output, each used once, as one forward pass shows."""
-    made: dict[int, tuple[nn.Conv2d, Tensor]] = {}  # the tensor is kept, so that its id is not given away again
+    made: dict[
+        int, tuple[nn.Conv2d, Tensor]
+    ] = {}  # the tensor is kept, so that its id is not given away again
     pairs: list[tuple[nn.Conv2d, nn.Module]] = []
     runs: list[int] = []
 

@@ -54,7 +54,9 @@ class Flavour:
         known = trt.ComputeCapability.__members__
         if strangers := [sm for sm in sms if f"SM{sm}" not in known]:
             there = ", ".join(n.removeprefix("SM") for n in known if n.startswith("SM"))
-            raise EngineError(f"SM {strangers[0]} is none that {self.backend} knows", mend=f"choose of {there}")
+            raise EngineError(
+                f"SM {strangers[0]} is none that {self.backend} knows", mend=f"choose of {there}"
+            )
         config.num_compute_capabilities = len(sms)
         for i, sm in enumerate(sms):
             if not config.set_compute_capability(known[f"SM{sm}"], i):
@@ -87,7 +89,9 @@ class Contexts:
         )
         self._cache = config.create_runtime_cache()
         if jit_cache.is_file():
-            self._cache.deserialize(jit_cache.read_bytes())  # of another driver or card: refused, and made anew
+            self._cache.deserialize(
+                jit_cache.read_bytes()
+            )  # of another driver or card: refused, and made anew
         config.set_runtime_cache(self._cache)
         self._how = config
 

@@ -21,7 +21,9 @@ class _Phase:
     parent: str | None
     steps: int
     done: int = 0
-    children: dict[str, float] = field(default_factory=dict)  # running ones, as shares of one step of this phase
+    children: dict[str, float] = field(
+        default_factory=dict
+    )  # running ones, as shares of one step of this phase
 
     @property
     def share(self) -> float:

@@ -1,4 +1,4 @@
-"""A recipe's graphs on disk: the model whole or cut in two, in the recipe's precision, in the types its backend takes."""
+"""A recipe's graphs on disk: the model whole or cut in two, in the recipe's precision and its backend's types."""
 
 from __future__ import annotations
 

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 EXACT = "f32"
 
 
-def resolve(family: Family, backend: str, asked: str) -> str:
+def resolve_for(family: Family, backend: str, asked: str) -> str:
     """The precision to build. `auto` is the backend's best here, f32 where 16 bits would need parts and none is named.
 
     Raises EngineError, one line, for a precision that backend or family has not.
@@ -40,20 +40,12 @@ def as_served(recipe: Recipe, module: nn.Module, examples: Mapping[str, Tensor])
 
     `examples` in the order of its forward. Raises EngineError if the family names a part that the module has not.
     """
-    from engines.backends.casting import lowered
+    from engines.backends.casting import has_part, lowered
 
     if recipe.precision == EXACT or not registry.is_typed(recipe.backend):
         return module
     parts = recipe.family.low_precision_parts
-    here = [name for name in parts if _has(module, name)]  # a part may be optional, such as a mask head
+    here = [name for name in parts if has_part(module, name)]  # a part may be optional, such as a mask head
     if not here:
         raise EngineError(f"{recipe.name} has none of the parts {', '.join(parts)} that may run in 16 bits")
     return lowered(module, here, recipe.precision, tuple(examples.values()))
-
-
-def _has(module: nn.Module, name: str) -> bool:
-    try:
-        module.get_submodule(name)
-    except AttributeError:
-        return False
-    return True

@@ -18,13 +18,13 @@ _MOVES = ("Transpose", "Reshape", "Squeeze", "Unsqueeze", "Flatten", "Slice", "C
 _NARROW = (TensorProto.FLOAT16, TensorProto.BFLOAT16)
 
 
-def prepare_types(path: Path) -> None:
-    """Rewrite the ONNX file in place. Raises onnx's ValidationError if what comes out is no model."""
+def prepare_types(path: Path, into: Path | None = None) -> None:
+    """Rewrite the ONNX file, `into` another or in place. Raises onnx's ValidationError if what comes out is no model."""
     model = onnx.load(str(path))
     _cast_bytes_first(model)
     _drop_double_casts(model)
     onnx.checker.check_model(model)
-    onnx.save(model, str(path))
+    onnx.save(model, str(into or path))
 
 
 def _cast_bytes_first(model: ModelProto) -> None:
