@@ -2,7 +2,7 @@
 
 TensorRT takes uint8 only to cast it: pictures that are turned from (B, H, W, 3) to (B, 3, H, W) as bytes are refused.
 So the cast is moved to the input; the values, 0 to 255, are the same. Where two parts in 16 bits meet, each has a cast
-at its border, up and down again: both go.
+at its border, up and down again: both go. And a cast that the tracing exporter numbers wrongly is put right.
 """
 
 from __future__ import annotations
@@ -21,10 +21,22 @@ _NARROW = (TensorProto.FLOAT16, TensorProto.BFLOAT16)
 def prepare_types(path: Path, into: Path | None = None) -> None:
     """Rewrite the ONNX file, `into` another or in place. Raises onnx's ValidationError if what comes out is no model."""
     model = onnx.load(str(path))
+    _right_bfloat_casts(model)
     _cast_bytes_first(model)
     _drop_double_casts(model)
     onnx.checker.check_model(model)
     onnx.save(model, str(into or path))
+
+
+def _right_bfloat_casts(model: ModelProto) -> None:
+    """The exporter of torch 2.13 writes torch's own number of bfloat16, 15, beside a power; in ONNX that is complex128.
+
+    No graph here has a complex number in it, so there is nothing to mistake it for.
+    """
+    for cast in _casts(model):
+        for attribute in cast.attribute:
+            if attribute.name == "to" and attribute.i == TensorProto.COMPLEX128:
+                attribute.i = TensorProto.BFLOAT16
 
 
 def _cast_bytes_first(model: ModelProto) -> None:
