@@ -72,5 +72,5 @@ def exported(recipe: Recipe, module: nn.Module, folder: Path, say: Callable[[str
 def _names(
     stage: nn.Module, takes: tuple[str, ...], gives: tuple[str, ...]
 ) -> tuple[tuple[str, ...], tuple[str, ...]]:
-    """What a stage takes and gives: its own names, where its variant has others than its module says."""
+    """What a stage takes and gives: its own names where its variant has others than the module says."""
     return getattr(stage, "input_names", takes), getattr(stage, "output_names", gives)
