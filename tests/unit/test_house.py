@@ -153,7 +153,15 @@ def test_every_library_that_is_imported_is_declared() -> None:
         for name in imports(path) - set(sys.stdlib_module_names) - {*PACKAGES, "tests"}:
             distributions = {d.lower().replace("_", "-") for d in provides.get(name, [name])}
             # Parts of declared ones, extras that need a GPU, and Debian's own Python.
-            known = {"pydantic-core", "starlette", "tensorrt-rtx-cu13-bindings", "tensorrt-rtx", "cuda", "pynvml", "gi"}
+            known = {
+                "pydantic-core",
+                "starlette",
+                "tensorrt-rtx-cu13-bindings",
+                "tensorrt-rtx",
+                "cuda",
+                "pynvml",
+                "gi",
+            }
             if not distributions & (declared | known):
                 undeclared[name] = module_name(path)
     assert not undeclared
