@@ -14,6 +14,7 @@ from engines.build.precision import resolve_for
 from engines.build.recipe import header
 from engines.tasks.detect import DetectTask
 from engines.tasks.panoptic import PanopticTask
+from engines.tasks.query_tracks import QueryTrackTask
 from engines.tasks.track import TrackTask
 from streamer.errors import EngineError
 from streamer.ports import Engine, EngineSpec, Task
@@ -45,11 +46,26 @@ FAMILIES: tuple[Family, ...] = (
         gate="engines.build.chosen",
         low_precision_parts=("detr.backbone", "detr.input_proj", "detr.transformer.encoder", "mask_head"),
     ),
+    Family(
+        name="trackformer",
+        format="sightline.trackformer/1",
+        loader="engines.models.trackformer:load_trackformer",
+        task="query-track",
+        stages="engines.models.trackformer_stages",
+    ),
+    Family(
+        name="trackformer-detr",
+        format="sightline.trackformer-detr/1",
+        loader="engines.models.trackformer_detr:load_trackformer_detr",
+        task="query-track",
+        stages="engines.models.trackformer_stages",
+    ),
 )
 
 _TASKS: Mapping[str, Callable[[EngineSpec], Task[Any]]] = {
     "detect": DetectTask.from_spec,
     "panoptic": PanopticTask.from_spec,
+    "query-track": QueryTrackTask.from_spec,
     "track": TrackTask.from_spec,
 }
 
