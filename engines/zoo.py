@@ -31,13 +31,20 @@ FAMILIES: tuple[Family, ...] = (
         gate="engines.build.parity",
         low_precision_parts=("backbone", "context", "pyramid"),
     ),
-    Family(name="detr", format="sightline.detr/1", loader="engines.models.detr:load_detr", task="detect"),
+    Family(
+        name="detr",
+        format="sightline.detr/1",
+        loader="engines.models.detr:load_detr",
+        task="detect",
+        low_precision_parts=("backbone", "input_proj", "transformer.encoder"),
+    ),
     Family(
         name="detr-panoptic",
         format="sightline.detr-panoptic/1",
         loader="engines.models.detr_masks:load_detr_masks",
         task="panoptic",
         gate="engines.build.chosen",
+        low_precision_parts=("detr.backbone", "detr.input_proj", "detr.transformer.encoder", "mask_head"),
     ),
     Family(
         name="trackformer",
