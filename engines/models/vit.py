@@ -67,7 +67,10 @@ class ViTConfig:
     def from_dict(cls, given: Mapping[str, Any]) -> ViTConfig:
         """The inverse of `dataclasses.asdict`, also after JSON made lists of the tuples."""
         known = {f.name for f in fields(cls)}
-        return cls(**{k: tuple(v) if isinstance(v, list) else v for k, v in given.items() if k in known})
+        values: dict[str, Any] = {
+            k: tuple(v) if isinstance(v, list) else v for k, v in given.items() if k in known
+        }
+        return cls(**values)
 
 
 def check_patches(height: int, width: int, patch: int) -> None:
@@ -144,9 +147,9 @@ class Block(nn.Module):
 class PatchEmbed(nn.Module):
     """Pixels (B, 3, H, W) to one token a patch, row by row: (B, rows * columns, D)."""
 
-    def __init__(self, patch: int, dim: int) -> None:
+    def __init__(self, patch: int, dim: int, bias: bool = True) -> None:
         super().__init__()
-        self.proj = nn.Conv2d(3, dim, patch, patch)
+        self.proj = nn.Conv2d(3, dim, patch, patch, bias=bias)
 
     def forward(self, pixels: Tensor) -> Tensor:
         out: Tensor = self.proj(pixels).flatten(2).transpose(1, 2)  # (B, D, rows, columns) -> (B, N - 1, D)
@@ -154,7 +157,10 @@ class PatchEmbed(nn.Module):
 
 
 class Trunk(nn.Module):
-    """The encoder: normalised pixels to tokens. `final_norm` gives it the layer norm behind the last block."""
+    """The encoder: normalised pixels to tokens. `final_norm` gives it the layer norm behind the last block.
+
+    Without `class_token` the N tokens are the patches alone.
+    """
 
     def __init__(
         self,
@@ -166,25 +172,30 @@ class Trunk(nn.Module):
         heads: int,
         mlp_dim: int,
         qkv_bias: bool = True,
+        patch_bias: bool = True,
+        class_token: bool = True,
         final_norm: bool = True,
     ) -> None:
         super().__init__()
-        self.patch_embed = PatchEmbed(patch, dim)
-        self.cls_token = nn.Parameter(torch.zeros(1, 1, dim))
-        self.pos_embed = nn.Parameter(torch.zeros(1, 1 + grid_hw[0] * grid_hw[1], dim))
+        self.patch_embed = PatchEmbed(patch, dim, patch_bias)
+        if class_token:
+            self.cls_token = nn.Parameter(torch.zeros(1, 1, dim))
+            nn.init.normal_(self.cls_token, std=0.02)
+        self.class_token = class_token
+        self.pos_embed = nn.Parameter(torch.zeros(1, class_token + grid_hw[0] * grid_hw[1], dim))
         self.blocks = nn.ModuleList(Block(dim, heads, mlp_dim, qkv_bias) for _ in range(depth))
         if final_norm:
             self.norm = nn.LayerNorm(dim, eps=EPS)
         self.final_norm = final_norm
         nn.init.trunc_normal_(self.pos_embed, std=0.02)
-        nn.init.normal_(self.cls_token, std=0.02)
 
     def read(self, pixels: Tensor, wanted: Sequence[int] = ()) -> tuple[Tensor, list[Tensor], Tensor]:
         """f32 (B, 3, H, W) to the last tokens (B, N, D) behind the final norm where there is one; the tokens after each
         block in `wanted`, in order of the blocks, without it; the last block's attention weights (B, h, N, N)."""
-        patches = self.patch_embed(pixels)
-        first = self.cls_token.expand(patches.shape[0], -1, -1)
-        x = torch.cat((first, patches), dim=1) + self.pos_embed
+        x = self.patch_embed(pixels)
+        if self.class_token:
+            x = torch.cat((self.cls_token.expand(x.shape[0], -1, -1), x), dim=1)
+        x = x + self.pos_embed
         kept: list[Tensor] = []
         weights = x
         for i, block in enumerate(self.blocks):
