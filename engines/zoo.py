@@ -27,6 +27,15 @@ FAMILIES: tuple[Family, ...] = (
         stages="engines.models.street_stages",
         gate="engines.build.parity",
     ),
+    Family(name="vit", format="sightline.vit/1", loader="engines.models.vit:load_vit", task="classify"),
+    Family(name="setr", format="sightline.setr/1", loader="engines.models.setr:load_setr", task="semantic"),
+    Family(
+        name="vtn",
+        format="sightline.vtn/1",
+        loader="engines.models.vtn:load_vtn",
+        task="act",
+        stages="engines.models.vtn_stages",
+    ),
 )
 
 _TASKS: Mapping[str, Callable[[EngineSpec], Task[Any]]] = {"track": TrackTask.from_spec}

@@ -28,8 +28,9 @@ Names = dict[str, str | Taken]
 
 
 def plan(tensors: Mapping[str, Tensor], options: Mapping[str, Any], *, where: str) -> Fitting:
-    """The module of these tensors. `options`: height, width (px; else the trained size), labels, heads, full_size, logits.
+    """The module of these tensors.
 
+    `options`: height, width (px; else the trained size), labels, heads, mean, std, full_size, logits.
     Raises EngineError, one line, for a file of neither layout.
     """
     theirs = "backbone.blocks." if "backbone.blocks.0.norm1.weight" in tensors else "backbone.layers."

@@ -15,6 +15,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
+from itertools import pairwise
 from math import prod
 from pathlib import Path
 from typing import Any
@@ -40,7 +41,7 @@ class SetrConfig:
     """All that fixes the graph. `height`, `width`, `patch` in pixels; `mean` and `std` of pixels in 0..1.
 
     naive and PUP: one convolution of `kernel` and one enlargement for each of `ups`. MLA: tokens after each of `blocks`
-    (from 0), `channels` then `head_channels` wide; `classify_kernel` and `align_corners` differ between its two authors.
+    (from 0), `channels` then `head_channels` wide; its two authors differ in `classify_kernel` and `align_corners`.
     `full_size`: enlarge the logits to the picture's size, as both authors do before they compare; else the map stays at
     the decoder's scale. `logits`: give these and not the map.
     """
@@ -126,7 +127,7 @@ class UpHead(nn.Module):
         self.norm = nn.LayerNorm(config.dim, eps=EPS)
         widths = [config.dim, *([config.channels] * len(config.ups))]
         self.steps = nn.ModuleList(
-            ConvStep(i, o, config.kernel, config.conv_bias) for i, o in zip(widths, widths[1:], strict=False)
+            ConvStep(i, o, config.kernel, config.conv_bias) for i, o in pairwise(widths)
         )
         self.classify = nn.Conv2d(config.channels, len(config.labels), 1)
 

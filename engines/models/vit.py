@@ -92,7 +92,8 @@ def normalised(images: Tensor, mean: Sequence[float], std: Sequence[float]) -> T
     """Pixels u8 (..., H, W, 3) to f32 (..., 3, H, W) of the given mean and std, both of pixels in 0..1."""
     scale = images.new_tensor([1 / (255 * s) for s in std], dtype=torch.float32)
     shift = images.new_tensor([m / s for m, s in zip(mean, std, strict=True)], dtype=torch.float32)
-    return (images.float() * scale - shift).movedim(-1, -3)
+    *first, rows, columns, channels = range(images.ndim)
+    return (images.float() * scale - shift).permute(*first, channels, rows, columns)
 
 
 class Attention(nn.Module):
