@@ -12,6 +12,9 @@ from engines.backends import registry
 from engines.backends.registry import Lanes
 from engines.build import Family, Recipe, ensure_built, load
 from engines.build.recipe import header
+from engines.tasks.act import ActTask
+from engines.tasks.classify import ClassifyTask
+from engines.tasks.semantic import SemanticTask
 from engines.tasks.track import TrackTask
 from streamer.errors import EngineError
 from streamer.ports import Engine, EngineSpec, Task
@@ -38,7 +41,12 @@ FAMILIES: tuple[Family, ...] = (
     ),
 )
 
-_TASKS: Mapping[str, Callable[[EngineSpec], Task[Any]]] = {"track": TrackTask.from_spec}
+_TASKS: Mapping[str, Callable[[EngineSpec], Task[Any]]] = {
+    "track": TrackTask.from_spec,
+    "classify": ClassifyTask.from_spec,
+    "semantic": SemanticTask.from_spec,
+    "act": ActTask.from_spec,
+}
 
 
 @dataclass(frozen=True, slots=True)

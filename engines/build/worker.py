@@ -97,7 +97,7 @@ def _meta(recipe: Recipe, config: dict[str, Any]) -> dict[str, Any]:
         "task": recipe.family.task,
         "labels": list(config.get("labels", ())),
         "config": config,
-        "track": card.get("track", {}),
+        recipe.family.task: card.get(recipe.family.task, {}),
     }
 
 

@@ -50,7 +50,9 @@ class BandAttention(nn.Module):
             t.view(-1, t.shape[1], *split).transpose(1, 2) for t in (query, key, value)
         )  # (B, h, ., d)
         weights = torch.softmax((q * split[1] ** -0.5) @ k.transpose(-1, -2) + bias, dim=-1)
-        mixed: Tensor = (weights @ v).transpose(1, 2).reshape(-1, query.shape[1], dim)  # (B, h, M, d) -> (B, M, D)
+        mixed: Tensor = (
+            (weights @ v).transpose(1, 2).reshape(-1, query.shape[1], dim)
+        )  # (B, h, M, d) -> (B, M, D)
         return mixed
 
 
