@@ -8,18 +8,27 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from engines.backends import registry
 from engines.backends.registry import Lanes
 from engines.build import Family, Recipe, ensure_built, load
+from engines.build.precision import resolve_for
 from engines.build.recipe import header
 from engines.tasks.act import ActTask
 from engines.tasks.classify import ClassifyTask
+from engines.tasks.detect import DetectTask
+from engines.tasks.panoptic import PanopticTask
 from engines.tasks.semantic import SemanticTask
 from engines.tasks.track import TrackTask
 from streamer.errors import EngineError
 from streamer.ports import Engine, EngineSpec, Task
 
 WEIGHTS = Path(__file__).parent / "weights"
+
+# Parts that may run in 16 bits. A ViT has as many blocks as its config says: those that are not there are passed over.
+_BLOCKS = tuple(f"blocks.{i}" for i in range(48))
+_TRUNK = tuple(f"backbone.{block}" for block in _BLOCKS)
+_DECODER = tuple(
+    f"{p}.{i}" for p in ("decode_head.steps", "decode_head.level", "neck.smooth") for i in range(4)
+)
 
 FAMILIES: tuple[Family, ...] = (
     Family(
@@ -29,23 +38,47 @@ FAMILIES: tuple[Family, ...] = (
         task="track",
         stages="engines.models.street_stages",
         gate="engines.build.parity",
+        low_precision_parts=("backbone", "context", "pyramid"),
     ),
-    Family(name="vit", format="sightline.vit/1", loader="engines.models.vit:load_vit", task="classify"),
-    Family(name="setr", format="sightline.setr/1", loader="engines.models.setr:load_setr", task="semantic"),
+    Family(name="detr", format="sightline.detr/1", loader="engines.models.detr:load_detr", task="detect"),
+    Family(
+        name="detr-panoptic",
+        format="sightline.detr-panoptic/1",
+        loader="engines.models.detr_masks:load_detr_masks",
+        task="panoptic",
+        gate="engines.build.chosen",
+    ),
+    Family(
+        name="vit",
+        format="sightline.vit/1",
+        loader="engines.models.vit:load_vit",
+        task="classify",
+        low_precision_parts=_BLOCKS,
+    ),
+    Family(
+        name="setr",
+        format="sightline.setr/1",
+        loader="engines.models.setr:load_setr",
+        task="semantic",
+        low_precision_parts=(*_TRUNK, *_DECODER),
+    ),
     Family(
         name="vtn",
         format="sightline.vtn/1",
         loader="engines.models.vtn:load_vtn",
         task="act",
         stages="engines.models.vtn_stages",
+        low_precision_parts=_TRUNK,
     ),
 )
 
 _TASKS: Mapping[str, Callable[[EngineSpec], Task[Any]]] = {
-    "track": TrackTask.from_spec,
-    "classify": ClassifyTask.from_spec,
-    "semantic": SemanticTask.from_spec,
     "act": ActTask.from_spec,
+    "classify": ClassifyTask.from_spec,
+    "detect": DetectTask.from_spec,
+    "panoptic": PanopticTask.from_spec,
+    "semantic": SemanticTask.from_spec,
+    "track": TrackTask.from_spec,
 }
 
 
@@ -145,12 +178,13 @@ def recipe_for(
     if max_batch_size < 1:
         raise EngineError(f"max_batch_size {max_batch_size} holds no picture", mend="give 1 or more")
     weights = find_weights(model)
+    family = _family(weights)
     return Recipe(
         name=weights.stem,
         weights=weights,
-        family=_family(weights),
+        family=family,
         backend=backend,
-        precision=registry.resolve_precision(backend, precision),
+        precision=resolve_for(family, backend, precision),
         max_batch_size=max_batch_size,
         lanes=Lanes.of(threads, streams),
     )

@@ -25,7 +25,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from engines.models.files import load_weights, save_weights
-from engines.models.vit import EPS, Triple, Trunk, check_heads, check_patches, normalised
+from engines.models.vit import EPS, Triple, Trunk, check_blocks, check_heads, check_patches, normalised
 from streamer.errors import EngineError
 
 INPUT_NAMES = ("images",)
@@ -79,8 +79,8 @@ class SetrConfig:
             raise EngineError(f"a map of bytes has no room for {len(self.labels)} classes")
         if self.patch % self.scale:
             raise EngineError(f"{self.scale} times the grid does not divide patches of {self.patch} pixels")
-        if self.decoder == "mla" and any(not 0 <= block < self.depth for block in self.blocks):
-            raise EngineError(f"blocks {self.blocks} are not all among the {self.depth}")
+        if self.decoder == "mla":
+            check_blocks(self.blocks, self.depth)
 
     @property
     def grid_hw(self) -> tuple[int, int]:

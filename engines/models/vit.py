@@ -56,8 +56,7 @@ class ViTConfig:
     def __post_init__(self) -> None:
         check_patches(self.height, self.width, self.patch)
         check_heads(self.dim, self.heads)
-        if any(not 0 <= block < self.depth for block in self.blocks):
-            raise EngineError(f"blocks {self.blocks} are not all among the {self.depth}", mend="count from 0")
+        check_blocks(self.blocks, self.depth)
 
     @property
     def grid_hw(self) -> tuple[int, int]:
@@ -80,6 +79,12 @@ def check_patches(height: int, width: int, patch: int) -> None:
             f"a picture of {width}x{height} does not divide into patches of {patch} pixels",
             mend=f"choose multiples of {patch}",
         )
+
+
+def check_blocks(blocks: Sequence[int], depth: int) -> None:
+    """Raises EngineError unless these are blocks of an encoder of `depth`, each once, the earlier first."""
+    if list(blocks) != sorted(set(blocks) & set(range(depth))):
+        raise EngineError(f"{tuple(blocks)} are not blocks of {depth} in rising order", mend="count from 0")
 
 
 def check_heads(dim: int, heads: int) -> None:

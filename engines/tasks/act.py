@@ -53,8 +53,8 @@ class Judged:
 class ActState:
     """One stream's clip: the last `known` of T - 1 places are filled, the oldest first; arrays read-only.
 
-    `ring` f32 (T - 1, D) features, `ticks` i64 (T - 1,) their places in time modulo WRAP, `last_s` the newest one's time
-    in seconds; `judged` what was said last, the likeliest first.
+    `ring` f32 (T - 1, D) features, `ticks` i64 (T - 1,) their places in time modulo WRAP, `last_s` the newest one's
+    time in seconds; `judged` what was said last, the likeliest first.
     """
 
     ring: F32

@@ -94,7 +94,7 @@ RESULT_JSON_SCHEMA: Final = _schema(
     may={
         "semantic": {
             "description": "a class for every place of the whole picture, from models that draw such a map: runs, "
-            "column by column, of `values` (numbers in `names`, or 255 where the model did not look), `counts` cells long",
+            "column by column, of `values` (numbers in `names`; 255: the model did not look), `counts` cells long",
             "type": ["object", "null"],
             "properties": {
                 "size_hw": _HW,

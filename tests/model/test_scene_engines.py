@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 from fractions import Fraction
 from pathlib import Path
 
@@ -10,10 +11,13 @@ import pytest
 import torch
 from torch import nn
 
+from engines.backends.casting import has_part, lowered
+from engines.backends.torch import TorchEngine, load_module
+from engines.build.closeness import LIMITS, closeness
 from engines.models.setr import Setr, SetrConfig, save_setr
 from engines.models.vit import ViT, ViTConfig, save_vit
 from engines.models.vtn import Vtn, VtnConfig, save_vtn
-from engines.zoo import open_engine, task_for
+from engines.zoo import FAMILIES, open_engine, task_for
 from streamer.ports import Engine, StagedEngine, StagedTask
 from streamer.types import Frame, FrameRef, Perception
 
@@ -23,7 +27,12 @@ CONFIGS = {
     "vit": ViTConfig(**SMALL, labels=("cat", "dog", "cow"), blocks=(0,), attention=True, fit="crop"),
     "setr_pup": SetrConfig(**SMALL, labels=("road", "sky"), channels=16, fit="letterbox"),
     "setr_mla": SetrConfig(
-        **SMALL, labels=("road", "sky"), channels=16, head_channels=8, decoder="mla", blocks=(0, 0, 1, 1)
+        **{**SMALL, "depth": 4},
+        labels=("road", "sky"),
+        channels=16,
+        head_channels=8,
+        decoder="mla",
+        blocks=(0, 1, 2, 3),
     ),
     "vtn": VtnConfig(
         **SMALL,
@@ -70,6 +79,12 @@ def opened(path: Path, backend: str, folder: Path) -> Engine:
     )
 
 
+def reference_of(engine: Engine, weights: Path) -> Engine:
+    """PyTorch itself behind the engine's own inputs and outputs; nothing is built."""
+    family = next(f for f in FAMILIES if f.name == engine.spec.meta["family"])
+    return TorchEngine(engine.spec, load_module(family.loader, weights))
+
+
 def frames(count: int, t_s: float = 0.0) -> list[Frame]:
     rng = np.random.default_rng(count + round(t_s * 100))
     pts = round(t_s * 90_000)
@@ -89,7 +104,8 @@ def frames(count: int, t_s: float = 0.0) -> list[Frame]:
 def test_pictures_go_in_and_answers_come_out(
     name: str, backend: str, weights: dict[str, Path], tmp_path: Path
 ) -> None:
-    engine, reference = opened(weights[name], backend, tmp_path), opened(weights[name], "torch", tmp_path)
+    engine = opened(weights[name], backend, tmp_path)
+    reference = reference_of(engine, weights[name])
     task = task_for(engine.spec)
     assert task.fit == CONFIGS[name].fit and task.input_hw == HW and not task.stateful
     given = frames(5)
@@ -105,18 +121,44 @@ def test_pictures_go_in_and_answers_come_out(
         assert {a.name for p in said for a in p.actions} == {"cat", "dog", "cow"}
         assert answer["attention"].shape == (5, 2, 7, 7) and answer["tokens_0"].shape == (5, 7, 32)
     else:
-        shape = (32, 42) if name == "setr_pup" else HW  # the letterbox's bars, 3 columns a side, are cut off
+        shape = (32, 43) if name == "setr_pup" else HW  # the letterbox, 60x80 in 32x48, is cut off
         assert {p.semantic.shape for p in said if p.semantic is not None} == {shape}
         assert said[0].semantic_names == ("road", "sky")
     engine.close()
     reference.close()
 
 
+@pytest.mark.parametrize("name", list(CONFIGS))
+def test_the_parts_named_for_16_bits_are_there_and_cost_what_they_may(
+    name: str, weights: dict[str, Path]
+) -> None:
+    """As typed graphs are made of them; an f16 or bf16 engine of another backend stands or falls with its own gate."""
+    family = next(f for f in FAMILIES if f.name == name.split("_")[0])
+    model = load_module(family.loader, weights[name])
+    kind = importlib.import_module(family.module)
+    inputs = kind.example_inputs(3, model.config, 5)
+    parts = [part for part in family.low_precision_parts if has_part(model, part)]
+    blocks = CONFIGS[name].depth
+    assert len(parts) == blocks + {"setr_pup": 4, "setr_mla": 8}.get(name, 0)
+    served = lowered(model, parts, "bf16", inputs)
+    narrow = {n.rsplit(".", 1)[0] for n, p in served.named_parameters() if p.dtype == torch.bfloat16}
+    assert any("blocks.1.attn" in n for n in narrow) and not any(
+        "head.norm" in n or "temporal" in n for n in narrow
+    )
+    with torch.inference_mode():
+        for exact, rough in zip(model(*inputs), served(*inputs), strict=True):
+            found = closeness(exact.numpy(), rough.numpy())
+            assert rough.dtype == exact.dtype
+            assert found.rms <= LIMITS["bf16"].rms and found.largest <= LIMITS["bf16"].largest
+            assert found.flips < 0.1  # of random weights, whose classes nearly tie in many places
+
+
 @pytest.mark.parametrize("backend", ["openvino", "onnx"])
 def test_streams_are_judged_in_two_stages_as_by_the_reference(
     backend: str, weights: dict[str, Path], tmp_path: Path
 ) -> None:
-    engine, reference = opened(weights["vtn"], backend, tmp_path), opened(weights["vtn"], "torch", tmp_path)
+    engine = opened(weights["vtn"], backend, tmp_path)
+    reference = reference_of(engine, weights["vtn"])
     task = task_for(engine.spec)
     assert isinstance(engine, StagedEngine) and isinstance(task, StagedTask)
     assert [t.name for t in engine.spec.inputs] == ["images", "tick", "ring", "ring_positions", "ring_valid"]

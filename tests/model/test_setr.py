@@ -174,7 +174,8 @@ def test_what_does_not_fit_is_named(case: str, drop: str | None, add: str | None
         ({"decoder": "fpn"}, "decoder 'fpn' is unknown"),
         ({"labels": tuple("x" * 256)}, "no room for 256 classes"),
         ({"ups": (2, 3)}, "6 times the grid"),
-        ({"decoder": "mla", "depth": 12}, "not all among the 12"),
+        ({"decoder": "mla", "depth": 12}, "not blocks of 12"),
+        ({"decoder": "mla", "blocks": (3, 3, 5, 7)}, "not blocks of 24 in rising order"),
     ],
 )
 def test_a_config_that_cannot_be_is_refused(changes: dict[str, Any], said: str) -> None:
