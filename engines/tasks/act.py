@@ -18,7 +18,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from engines.tasks.scene import NO_TRACKS, fit_of, likeliest, packed, rules_of
+from engines.tasks.pictures import picture_inputs
+from engines.tasks.scene import NO_TRACKS, fit_of, likeliest, rules_of
 from streamer.errors import EngineError
 from streamer.ports import EngineSpec, Tensors
 from streamer.types import F32, I64, Action, Fit, Frame, FrameRef, Hw, Perception, frozen_array
@@ -131,13 +132,13 @@ class ActTask:
         if len(frames) != len(states):
             raise ValueError(f"{len(frames)} frames with {len(states)} states")
         looked = self.look_inputs(frames)
-        packed_rings = self._rings(looked["tick"], states)
-        return {**looked, "tick": packed_rings.pop("position"), **packed_rings}
+        rings = self._rings(looked["tick"], states)
+        return {**looked, "tick": rings.pop("position"), **rings}
 
     def look_inputs(self, frames: Sequence[Frame]) -> dict[str, NDArray[Any]]:
         """Pictures of whatever streams, and their ticks, which `look` hands on as `position`."""
         ticks = np.array([self._tick(frame.ref) for frame in frames], np.int64)
-        return {"images": packed(frames, self._input_hw), "tick": ticks}
+        return {**picture_inputs(frames, self._input_hw, self.fit, ()), "tick": ticks}
 
     def follow_inputs(self, looked: Sequence[Tensors], states: Sequence[ActState]) -> dict[str, NDArray[Any]]:
         """What `look` said of B frames, and their streams' rings; positions count from each clip's oldest frame."""

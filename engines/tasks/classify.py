@@ -12,7 +12,8 @@ from typing import Any
 
 from numpy.typing import NDArray
 
-from engines.tasks.scene import NO_TRACKS, fit_of, likeliest, packed, rules_of
+from engines.tasks.pictures import picture_inputs
+from engines.tasks.scene import NO_TRACKS, fit_of, likeliest, rules_of
 from streamer.errors import EngineError
 from streamer.ports import EngineSpec, Tensors
 from streamer.types import Action, Fit, Frame, Hw, Perception
@@ -65,7 +66,7 @@ class ClassifyTask:
 
     def preprocess(self, frames: Sequence[Frame], states: Sequence[None]) -> dict[str, NDArray[Any]]:
         """The pictures."""
-        return {"images": packed(frames, self._input_hw)}
+        return picture_inputs(frames, self._input_hw, self.fit, ())
 
     def postprocess(
         self, outputs: Tensors, frames: Sequence[Frame], states: Sequence[None]

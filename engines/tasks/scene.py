@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any, TypeVar
 
 import numpy as np
@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from streamer.errors import EngineError
 from streamer.ports import EngineSpec
-from streamer.types import F32, U8, Detections, Fit, Frame, Hw, Tracks, frozen_array
+from streamer.types import F32, Detections, Fit, Tracks, frozen_array
 
 R = TypeVar("R")
 
@@ -49,18 +49,6 @@ def rules_of(spec: EngineSpec, task: str, kind: type[R]) -> R:
             f"unknown {task} rule {unknown[0]!r}", where=spec.name, mend=f"the rules are {', '.join(known)}"
         )
     return kind(**given)
-
-
-def packed(frames: Sequence[Frame], input_hw: Hw) -> U8:
-    """The pictures of B frames as one u8 (B, H, W, 3). Raises EngineError for one of another size."""
-    if not frames:
-        raise ValueError("no frames")
-    for frame in frames:
-        if frame.image.shape != (*input_hw, 3):
-            raise EngineError(
-                f"a picture of {frame.image.shape} is not {(*input_hw, 3)}", where=frame.ref.stream
-            )
-    return np.stack([f.image for f in frames])
 
 
 def likeliest(logits: F32, top: int, min_score: float) -> tuple[NDArray[np.int64], F32]:

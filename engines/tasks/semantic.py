@@ -12,7 +12,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from engines.tasks.scene import NO_TRACKS, fit_of, packed
+from engines.tasks.pictures import picture_inputs
+from engines.tasks.scene import NO_TRACKS, fit_of
 from streamer.errors import EngineError
 from streamer.geometry import placed
 from streamer.ports import EngineSpec, Tensors
@@ -47,7 +48,7 @@ class SemanticTask:
 
     def preprocess(self, frames: Sequence[Frame], states: Sequence[None]) -> dict[str, NDArray[Any]]:
         """The pictures."""
-        return {"images": packed(frames, self._input_hw)}
+        return picture_inputs(frames, self._input_hw, self.fit, ())
 
     def postprocess(
         self, outputs: Tensors, frames: Sequence[Frame], states: Sequence[None]

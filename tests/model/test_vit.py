@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from engines.checkpoints.fitting import fit
+from engines.checkpoints.importing import import_checkpoint
 from engines.checkpoints.reading import read_checkpoint
 from engines.checkpoints.vit import plan
 from engines.models.vit import (
@@ -103,6 +104,14 @@ def test_options_set_the_picture_the_heads_and_the_labels() -> None:
     assert (model.config.mean, model.config.std) == ((0.1, 0.2, 0.3), (0.5, 0.5, 0.5))
     assert model.pos_embed.shape == (1, 7, 32)
     assert torch.equal(model.pos_embed[:, :1], tensors["pos_embed"][:, :1])
+
+
+def test_an_imported_file_is_one_of_ours(tmp_path: Path) -> None:
+    torch.save(small_checkpoint(), tmp_path / "small.pth")
+    made = import_checkpoint(tmp_path / "small.pth", "vit", tmp_path / "small.safetensors", {"heads": "2"})
+    model = load_vit(made.weights)
+    assert (model.config.heads, model.config.labels) == (2, ("class 0", "class 1"))
+    assert torch.equal(model.head.weight, small_checkpoint()["head.weight"])
 
 
 @pytest.mark.parametrize(
