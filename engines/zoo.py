@@ -16,6 +16,7 @@ from engines.tasks.act import ActTask
 from engines.tasks.classify import ClassifyTask
 from engines.tasks.detect import DetectTask
 from engines.tasks.panoptic import PanopticTask
+from engines.tasks.query_tracks import QueryTrackTask
 from engines.tasks.semantic import SemanticTask
 from engines.tasks.track import TrackTask
 from streamer.errors import EngineError
@@ -70,6 +71,20 @@ FAMILIES: tuple[Family, ...] = (
         stages="engines.models.vtn_stages",
         low_precision_parts=_TRUNK,
     ),
+    Family(
+        name="trackformer",
+        format="sightline.trackformer/1",
+        loader="engines.models.trackformer:load_trackformer",
+        task="query-track",
+        stages="engines.models.trackformer_stages",
+    ),
+    Family(
+        name="trackformer-detr",
+        format="sightline.trackformer-detr/1",
+        loader="engines.models.trackformer_detr:load_trackformer_detr",
+        task="query-track",
+        stages="engines.models.trackformer_stages",
+    ),
 )
 
 _TASKS: Mapping[str, Callable[[EngineSpec], Task[Any]]] = {
@@ -77,6 +92,7 @@ _TASKS: Mapping[str, Callable[[EngineSpec], Task[Any]]] = {
     "classify": ClassifyTask.from_spec,
     "detect": DetectTask.from_spec,
     "panoptic": PanopticTask.from_spec,
+    "query-track": QueryTrackTask.from_spec,
     "semantic": SemanticTask.from_spec,
     "track": TrackTask.from_spec,
 }

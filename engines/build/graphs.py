@@ -63,5 +63,14 @@ def exported(recipe: Recipe, module: nn.Module, folder: Path, say: Callable[[str
         return
     cut = importlib.import_module(recipe.stages)
     look, follow = cut.cut(served)
-    yield one(look, f"{recipe.name}/{LOOK}", cut.LOOK_INPUTS, cut.LOOK_OUTPUTS, folder / LOOK)
-    yield one(follow, f"{recipe.name}/{FOLLOW}", cut.FOLLOW_INPUTS, cut.FOLLOW_OUTPUTS, folder / FOLLOW)
+    names = _names(look, cut.LOOK_INPUTS, cut.LOOK_OUTPUTS)
+    yield one(look, f"{recipe.name}/{LOOK}", *names, folder / LOOK)
+    names = _names(follow, cut.FOLLOW_INPUTS, cut.FOLLOW_OUTPUTS)
+    yield one(follow, f"{recipe.name}/{FOLLOW}", *names, folder / FOLLOW)
+
+
+def _names(
+    stage: nn.Module, takes: tuple[str, ...], gives: tuple[str, ...]
+) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """What a stage takes and gives: its own names where its variant has others than the module says."""
+    return getattr(stage, "input_names", takes), getattr(stage, "output_names", gives)

@@ -19,7 +19,7 @@ _NARROW = (TensorProto.FLOAT16, TensorProto.BFLOAT16)
 
 
 def prepare_types(path: Path, into: Path | None = None) -> None:
-    """Rewrite the ONNX file, `into` another or in place. Raises onnx's ValidationError if what comes out is no model."""
+    """Rewrite the ONNX file, `into` another or in place. Raises onnx's ValidationError if no model comes out."""
     model = onnx.load(str(path))
     _right_bfloat_casts(model)
     _cast_bytes_first(model)
