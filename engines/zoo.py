@@ -12,14 +12,24 @@ from engines.backends.registry import Lanes
 from engines.build import Family, Recipe, ensure_built, load
 from engines.build.precision import resolve_for
 from engines.build.recipe import header
+from engines.tasks.act import ActTask
+from engines.tasks.classify import ClassifyTask
 from engines.tasks.detect import DetectTask
 from engines.tasks.panoptic import PanopticTask
 from engines.tasks.query_tracks import QueryTrackTask
+from engines.tasks.semantic import SemanticTask
 from engines.tasks.track import TrackTask
 from streamer.errors import EngineError
 from streamer.ports import Engine, EngineSpec, Task
 
 WEIGHTS = Path(__file__).parent / "weights"
+
+# Parts that may run in 16 bits. A ViT has as many blocks as its config says: those that are not there are passed over.
+_BLOCKS = tuple(f"blocks.{i}" for i in range(48))
+_TRUNK = tuple(f"backbone.{block}" for block in _BLOCKS)
+_DECODER = tuple(
+    f"{p}.{i}" for p in ("decode_head.steps", "decode_head.level", "neck.smooth") for i in range(4)
+)
 
 FAMILIES: tuple[Family, ...] = (
     Family(
@@ -47,6 +57,28 @@ FAMILIES: tuple[Family, ...] = (
         low_precision_parts=("detr.backbone", "detr.input_proj", "detr.transformer.encoder", "mask_head"),
     ),
     Family(
+        name="vit",
+        format="sightline.vit/1",
+        loader="engines.models.vit:load_vit",
+        task="classify",
+        low_precision_parts=_BLOCKS,
+    ),
+    Family(
+        name="setr",
+        format="sightline.setr/1",
+        loader="engines.models.setr:load_setr",
+        task="semantic",
+        low_precision_parts=(*_TRUNK, *_DECODER),
+    ),
+    Family(
+        name="vtn",
+        format="sightline.vtn/1",
+        loader="engines.models.vtn:load_vtn",
+        task="act",
+        stages="engines.models.vtn_stages",
+        low_precision_parts=_TRUNK,
+    ),
+    Family(
         name="trackformer",
         format="sightline.trackformer/1",
         loader="engines.models.trackformer:load_trackformer",
@@ -65,9 +97,12 @@ FAMILIES: tuple[Family, ...] = (
 )
 
 _TASKS: Mapping[str, Callable[[EngineSpec], Task[Any]]] = {
+    "act": ActTask.from_spec,
+    "classify": ClassifyTask.from_spec,
     "detect": DetectTask.from_spec,
     "panoptic": PanopticTask.from_spec,
     "query-track": QueryTrackTask.from_spec,
+    "semantic": SemanticTask.from_spec,
     "track": TrackTask.from_spec,
 }
 
