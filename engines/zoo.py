@@ -8,12 +8,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from engines.backends import registry
 from engines.backends.registry import Lanes
 from engines.build import Family, Recipe, ensure_built, load
+from engines.build.precision import resolve_for
 from engines.build.recipe import header
 from engines.tasks.detect import DetectTask
 from engines.tasks.panoptic import PanopticTask
+from engines.tasks.query_tracks import QueryTrackTask
 from engines.tasks.track import TrackTask
 from streamer.errors import EngineError
 from streamer.ports import Engine, EngineSpec, Task
@@ -28,6 +29,7 @@ FAMILIES: tuple[Family, ...] = (
         task="track",
         stages="engines.models.street_stages",
         gate="engines.build.parity",
+        low_precision_parts=("backbone", "context", "pyramid"),
     ),
     Family(name="detr", format="sightline.detr/1", loader="engines.models.detr:load_detr", task="detect"),
     Family(
@@ -37,11 +39,26 @@ FAMILIES: tuple[Family, ...] = (
         task="panoptic",
         gate="engines.build.chosen",
     ),
+    Family(
+        name="trackformer",
+        format="sightline.trackformer/1",
+        loader="engines.models.trackformer:load_trackformer",
+        task="query-track",
+        stages="engines.models.trackformer_stages",
+    ),
+    Family(
+        name="trackformer-detr",
+        format="sightline.trackformer-detr/1",
+        loader="engines.models.trackformer_detr:load_trackformer_detr",
+        task="query-track",
+        stages="engines.models.trackformer_stages",
+    ),
 )
 
 _TASKS: Mapping[str, Callable[[EngineSpec], Task[Any]]] = {
     "detect": DetectTask.from_spec,
     "panoptic": PanopticTask.from_spec,
+    "query-track": QueryTrackTask.from_spec,
     "track": TrackTask.from_spec,
 }
 
@@ -142,12 +159,13 @@ def recipe_for(
     if max_batch_size < 1:
         raise EngineError(f"max_batch_size {max_batch_size} holds no picture", mend="give 1 or more")
     weights = find_weights(model)
+    family = _family(weights)
     return Recipe(
         name=weights.stem,
         weights=weights,
-        family=_family(weights),
+        family=family,
         backend=backend,
-        precision=registry.resolve_precision(backend, precision),
+        precision=resolve_for(family, backend, precision),
         max_batch_size=max_batch_size,
         lanes=Lanes.of(threads, streams),
     )

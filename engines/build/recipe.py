@@ -27,9 +27,13 @@ from streamer.errors import EngineError
 NOISE = "noise"  # names a batch of random pixels: its rows score alike, and none of them is an object
 LAYOUT = 2  # of a built folder; a change makes every older folder invisible
 _BUILD_SOURCES = (
+    "engines.backends.casting",
     "engines.build.export",
+    "engines.build.graphs",
     "engines.build.inputs",
     "engines.build.judging",
+    "engines.build.precision",
+    "engines.build.strong_types",
     "engines.build.worker",
 )
 _EXPORTERS = ("torch", "onnx")
@@ -45,6 +49,8 @@ class Family:
     module that compares an engine with its reference (`compare`, `gate`, `LIMITS`). The family's module may have
     `natural_inputs(blank, pictures, reference)` for inputs that pictures alone do not make, such as tracks; a torch
     module may have `input_names` and `output_names` that differ from its family's, as where heads are optional.
+    `low_precision_parts` are attributes of the torch module (dotted for deeper ones) that may run in 16 bits where the
+    graph's types decide; those that a model has not are passed over. Boxes and logits are best left out.
     """
 
     name: str
@@ -53,6 +59,7 @@ class Family:
     task: str
     stages: str = ""
     gate: str = "engines.build.closeness"
+    low_precision_parts: tuple[str, ...] = ()
 
     @property
     def module(self) -> str:
@@ -99,6 +106,8 @@ class Recipe:
             "lanes": asdict(self.lanes),
             "versions": {d: version(d) for d in (*_EXPORTERS, *registry.distributions(self.backend))},
             "cpu": cpu(),
+            "device": registry.backend(self.backend).device(),
+            "settings": registry.settings(self.backend),
         }
 
     def digest(self) -> str:
@@ -112,7 +121,8 @@ class Recipe:
     def from_json(cls, text: str) -> Recipe:
         fields = json.loads(text)
         fields["weights"] = Path(fields["weights"])
-        fields["family"] = Family(**fields["family"])
+        family = fields["family"]
+        fields["family"] = Family(**{**family, "low_precision_parts": tuple(family["low_precision_parts"])})
         fields["lanes"] = Lanes(**fields["lanes"])
         return cls(**fields)
 
@@ -175,7 +185,7 @@ def _source(module: str) -> Path | None:
 
 
 def _build_sources(backend: str) -> list[tuple[str, Path]]:
-    names = (*_BUILD_SOURCES, f"engines.backends.{backend}")
+    names = (*_BUILD_SOURCES, *registry.modules(backend))
     return [(name, path) for name in names if (path := _source(name))]
 
 
