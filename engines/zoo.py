@@ -46,23 +46,41 @@ class ModelCard:
 
 
 def list_models() -> list[ModelCard]:
-    """The models shipped with this version, by name."""
-    cards = []
-    for weights in sorted(WEIGHTS.glob("*.safetensors")):
-        family = _family(weights)
-        card = weights.with_suffix(".json")
-        cards.append(
-            ModelCard(
-                name=weights.stem,
-                weights=weights,
-                family=family.name,
-                task=family.task,
-                size_bytes=weights.stat().st_size,
-                config=json.loads(header(weights).get("config", "{}")),
-                card=json.loads(card.read_text()) if card.exists() else {},
-            )
-        )
-    return cards
+    """The models shipped with this version and those that were imported, by name."""
+    return [_card(weights) for folder in _folders() for weights in sorted(folder.glob("*.safetensors"))]
+
+
+def describe(model: str) -> dict[str, Any]:
+    """What is known of a model by name or file, as plain JSON: name, family, task, weights, size, config, card."""
+    card = _card(find_weights(model))
+    return {
+        "name": card.name,
+        "family": card.family,
+        "task": card.task,
+        "weights": str(card.weights),
+        "size_bytes": card.size_bytes,
+        "config": dict(card.config),
+        "card": dict(card.card),
+    }
+
+
+def _card(weights: Path) -> ModelCard:
+    family = _family(weights)
+    card = weights.with_suffix(".json")
+    return ModelCard(
+        name=weights.stem,
+        weights=weights,
+        family=family.name,
+        task=family.task,
+        size_bytes=weights.stat().st_size,
+        config=json.loads(header(weights).get("config", "{}")),
+        card=json.loads(card.read_text()) if card.exists() else {},
+    )
+
+
+def _folders() -> tuple[Path, ...]:
+    """Where named models lie: the shipped ones first, then what `sightline models import` wrote."""
+    return WEIGHTS, _default_cache().with_name("models")
 
 
 def open_engine(
@@ -128,13 +146,13 @@ def find_weights(model: str) -> Path:
         if not path.is_file():
             raise EngineError("the weights file does not exist", where=str(path))
         return path.resolve()
-    path = WEIGHTS / f"{model}.safetensors"
-    if not path.is_file():
-        known = ", ".join(p.stem for p in sorted(WEIGHTS.glob("*.safetensors"))) or "none is shipped"
-        raise EngineError(
-            f"model {model!r} is unknown", mend=f"known: {known}; or give the path of a .safetensors file"
-        )
-    return path
+    for folder in _folders():
+        if (path := folder / f"{model}.safetensors").is_file():
+            return path
+    known = ", ".join(p.stem for f in _folders() for p in sorted(f.glob("*.safetensors"))) or "none"
+    raise EngineError(
+        f"model {model!r} is unknown", mend=f"known: {known}; or give the path of a .safetensors file"
+    )
 
 
 def task_for(spec: EngineSpec) -> Task[Any]:

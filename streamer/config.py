@@ -106,6 +106,12 @@ class Config(_Strict):
     media_root: Annotated[Path | None, Field(description="Files added at run time must lie under it")] = None
     backend: Annotated[Literal["openvino", "onnx", "torch"], Field()] = "openvino"
     precision: Literal["auto", "bf16", "f32"] = "auto"
+    lanes: Annotated[
+        int | None, Field(ge=1, le=64, description="Inferences side by side; default: one per CPU, at most 8")
+    ] = None
+    threads: Annotated[
+        int | None, Field(ge=1, le=256, description="CPU threads of all lanes together; default: one a lane")
+    ] = None
     max_batch_size: Annotated[int, Field(ge=1, le=64)] = 8
     max_queue_delay_ms: Annotated[float, Field(ge=0, le=10_000)] = 20.0
     results_maxlen: Annotated[int, Field(ge=1)] = 300

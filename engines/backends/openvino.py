@@ -25,6 +25,9 @@ from streamer.ports import EngineSpec, Tensors
 log = logging.getLogger(__name__)
 
 SIZES = (1, 2, 4)  # the batch sizes compiled, as far as max_batch_size reaches
+# A graph above this many bytes is compiled for single pictures alone: each size and each lane holds all its weights
+# again, and what a batch saves shrinks as pictures cost more (it is the small graph's fixed costs).
+BIG_GRAPH_BYTES = 100_000_000
 
 _core_lock = threading.Lock()
 _core: ov.Core | None = None
@@ -65,9 +68,16 @@ def properties(precision: str, lanes: Lanes) -> dict[str, Any]:
     }
 
 
-def sizes_for(max_batch_size: int) -> tuple[int, ...]:
+def sizes_for(max_batch_size: int, graph_bytes: int = 0) -> tuple[int, ...]:
     """The batch sizes that are compiled, rising; 1 is always among them."""
+    if graph_bytes > BIG_GRAPH_BYTES:
+        return (1,)
     return tuple(s for s in SIZES if s <= max_batch_size) or (1,)
+
+
+def _sizes_of(artefact: Artefact) -> tuple[int, ...]:
+    graph = artefact.graph
+    return sizes_for(artefact.spec.max_batch_size, graph.stat().st_size if graph.is_file() else 0)
 
 
 def parts(batch: int, sizes: tuple[int, ...]) -> list[int]:
@@ -83,7 +93,7 @@ def prepare(artefact: Artefact) -> None:
     """Compile each batch size and leave it in the folder as a blob that `load` maps in."""
     graph = core().read_model(artefact.graph)
     settings = properties(artefact.spec.precision, artefact.lanes)
-    for size in sizes_for(artefact.spec.max_batch_size):
+    for size in _sizes_of(artefact):
         fixed = graph.clone()
         fixed.reshape({t.name: [size, *t.shape[1:]] for t in artefact.spec.inputs})
         _blob(artefact.folder, size).write_bytes(
@@ -95,7 +105,7 @@ def load(artefact: Artefact) -> OpenVinoEngine:
     """Open the blobs that `prepare` left. Raises EngineError if one is missing or cannot be read."""
     settings = properties(artefact.spec.precision, artefact.lanes)
     copies: dict[int, list[ov.CompiledModel]] = {}
-    for size in sizes_for(artefact.spec.max_batch_size):
+    for size in _sizes_of(artefact):
         path = _blob(artefact.folder, size)
         try:
             blob = path.read_bytes()

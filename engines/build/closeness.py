@@ -54,15 +54,21 @@ class Comparison:
 
     def over(self, limits: Limits) -> list[str]:
         """What is over its limit, in words; a NaN is over every limit."""
+        return [f"{w} {v:.2g} over {limit:.2g}" for w, v, limit in self._measures(limits) if not v <= limit]
+
+    def worst(self, limits: Limits) -> tuple[str, float, float]:
+        """The measure nearest to its limit, or furthest over it: name, value, limit."""
+        return max(self._measures(limits), key=lambda m: m[1] / m[2] if m[1] == m[1] else float("inf"))
+
+    def _measures(self, limits: Limits) -> list[tuple[str, float, float]]:
         return [
-            f"{name} {what} {value:.2g} over {limit:.2g}"
+            (f"{name} {what}", value, limit)
             for name, found in self.outputs.items()
             for what, value, limit in (
                 ("rms", found.rms, limits.rms),
                 ("largest", found.largest, limits.largest),
                 ("flips", found.flips, limits.flips),
             )
-            if not value <= limit
         ]
 
 

@@ -104,6 +104,20 @@ class Comparison:
             found.append(f"an object of score {self.sure:.2g} not found")
         return found
 
+    def worst(self, limits: Limits) -> tuple[str, float, float]:
+        """The measure nearest to its limit, or furthest over it: name, value, limit."""
+        measures = [("swapped rows", self.swapped, limits.swapped)]
+        if self.kind != NOISE:
+            measures.append(("object not found", self.sure, limits.sure))
+        for found, allowed, beside in (
+            (self.clean, limits.clean, ""),
+            (self.touched, limits.touched, " beside a swap"),
+        ):
+            if found is not None:
+                top = asdict(allowed)
+                measures += [(name + beside, value, top[name]) for name, value in asdict(found).items()]
+        return max(measures, key=lambda m: m[1] / m[2] if m[1] == m[1] else float("inf"))
+
 
 @dataclass(frozen=True, slots=True)
 class _Pairs:

@@ -29,6 +29,7 @@ LAYOUT = 2  # of a built folder; a change makes every older folder invisible
 _BUILD_SOURCES = (
     "engines.build.export",
     "engines.build.inputs",
+    "engines.build.judging",
     "engines.build.worker",
 )
 _EXPORTERS = ("torch", "onnx")

@@ -19,11 +19,9 @@ from typing import Any, TextIO
 from engines.backends import registry
 from engines.backends.registry import Artefact
 from engines.build.cache import FOLLOW, LOOK, PARITY_FILE, load, write_engine_file
-from engines.build.recipe import NOISE, Recipe
+from engines.build.recipe import Recipe
 from streamer.errors import EngineError, SightlineError
 from streamer.ports import EngineSpec
-
-BATCHES = (1, 3, 8)  # compared, as far as max_batch_size reaches; none is the batch that was traced
 
 
 def build(recipe: Recipe, digest: str, folder: Path, say: Callable[[str], None]) -> None:
@@ -32,14 +30,13 @@ def build(recipe: Recipe, digest: str, folder: Path, say: Callable[[str], None])
     Raises EngineError or ParityError.
     """
     from engines.backends import torch as reference_backend  # torch comes in here, and only in this process
-    from engines.build import export, inputs
+    from engines.build import export, inputs, judging
 
     backend = registry.backend(recipe.backend)
     say("loading the weights")
     module = reference_backend.load_module(recipe.family.loader, recipe.weights)
     config = getattr(module, "config", None)
     meta = _meta(recipe, dataclasses.asdict(config) if config is not None else {})
-    gate = importlib.import_module(recipe.family.gate)
     outputs = inputs.output_names(module, recipe.family)
     examples = export.examples(module, recipe.family)
 
@@ -78,22 +75,11 @@ def build(recipe: Recipe, digest: str, folder: Path, say: Callable[[str], None])
     engine = load(Artefact(folder, spec, recipe.weights, recipe.family.loader, recipe.lanes))
     spec = engine.spec
     say("comparing with the reference")
-    in_order = tuple(sorted(spec.outputs, key=lambda t: outputs.index(t.name)))
-    judge = reference_backend.TorchEngine(
-        dataclasses.replace(spec, outputs=in_order, max_batch_size=max(BATCHES)), module
-    )
-    comparisons = []
-    height, width = spec.input_hw
-    batches = sorted({min(b, spec.max_batch_size) for b in BATCHES})
-    pictures = inputs.street_pictures(batches[-1], height, width, seed=7_000)
-    for batch in batches:
-        blank = inputs.noise(module, recipe.family, batch, seed=batch)
-        streets = inputs.natural(recipe.family, blank, pictures[:, :batch], judge.infer)
-        for what, case in {NOISE: blank, "streets": streets}.items():
-            said = judge.infer(case), engine.infer(case)
-            comparisons.append(gate.compare(*said, case, what, recipe.precision))
+    comparisons = list(judging.compared(recipe, module, engine))
     engine.close()
-    report = gate.gate(comparisons, recipe.precision, f"{recipe.name} on {recipe.backend}")
+    report = judging.gate_of(recipe.family).gate(
+        comparisons, recipe.precision, f"{recipe.name} on {recipe.backend}"
+    )
     (folder / PARITY_FILE).write_text(json.dumps(report, indent=1))
     write_engine_file(folder, spec)
 

@@ -1,4 +1,4 @@
-"""`sightline models`: which weights are shipped, and compiling them ahead of the first start."""
+"""`sightline models`: which weights there are, and compiling them ahead of the first start."""
 
 from __future__ import annotations
 
@@ -7,18 +7,28 @@ from typing import Annotated, Any
 
 import typer
 
+from streamer.commands.models_import import import_
+from streamer.commands.models_kept import inspect, rm
+from streamer.commands.models_verify import verify
+
 
 def register(app: typer.Typer) -> None:
-    group = typer.Typer(no_args_is_help=True, help="List the models, or compile one ahead of time.")
+    group = typer.Typer(no_args_is_help=True, help="The models: list, import, compile, verify.")
     group.command("ls", epilog="Example: `sightline models ls --json`")(list_)
     group.command(epilog="Example: `sightline models build street-nano --precision bf16`")(build)
+    group.command("import", epilog="Example: `sightline models import detr-r50-e632da11.pth --family detr`")(
+        import_
+    )
+    group.command(epilog="Example: `sightline models verify --all`")(verify)
+    group.command(epilog="Example: `sightline models inspect street-nano --json`")(inspect)
+    group.command(epilog="Example: `sightline models rm street-nano`")(rm)
     app.add_typer(group, name="models")
 
 
 def list_(
     as_json: Annotated[bool, typer.Option("--json", help="A JSON list instead of a table.")] = False,
 ) -> None:
-    """List the models that are shipped, with what their cards say was measured."""
+    """List the models that are shipped or imported, with what their cards say was measured."""
     from engines.zoo import list_models
 
     cards = list_models()
@@ -75,19 +85,17 @@ def build(
     An engine that does not answer as its reference does is refused.
     """
     from engines.zoo import open_engine
-    from streamer.commands.worker import lanes_for, usable_cpus
+    from streamer.commands.worker import shares
     from streamer.config import default_data_dir
 
-    lanes = lanes_for(
-        usable_cpus()
-    )  # an engine is compiled for so many side by side: for as many as serving will ask
+    here = shares()  # an engine is compiled for so many side by side: for as many as serving will ask
     engine = open_engine(
         model,
         backend=backend,
         precision=precision,
         max_batch_size=max_batch_size,
-        threads=lanes,
-        streams=lanes,
+        threads=here.threads,
+        streams=here.streams,
         cache_dir=(data_dir or default_data_dir()) / "engines",
         on_progress=lambda line: typer.echo(line, err=True),
     )

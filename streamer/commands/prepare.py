@@ -44,16 +44,16 @@ def prepare_engines(config: Config, say: Say) -> str:
 
 def _recipe(model: str, config: Config, precision: str) -> Recipe:
     from engines.zoo import recipe_for
-    from streamer.commands.worker import lanes_for, usable_cpus
+    from streamer.commands.worker import shares
 
-    lanes = lanes_for(usable_cpus())
+    here = shares(config.lanes, config.threads)
     return recipe_for(
         model,
         backend=config.backend,
         precision=precision,
         max_batch_size=config.max_batch_size,
-        threads=lanes,
-        streams=lanes,
+        threads=here.threads,
+        streams=here.streams,
     )
 
 

@@ -126,6 +126,8 @@ def worker_service(
         *("--backend", config.backend),
         *("--precision", precision),
         *("--max-batch-size", str(config.max_batch_size)),
+        *(("--lanes", str(config.lanes)) if config.lanes else ()),
+        *(("--threads", str(config.threads)) if config.threads else ()),
         *("--max-queue-delay-ms", str(config.max_queue_delay_ms)),
         *("--results-maxlen", str(config.results_maxlen)),
         *("--events-maxlen", str(config.events_maxlen)),

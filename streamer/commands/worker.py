@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 if TYPE_CHECKING:
+    from engines.backends.registry import Lanes
     from streamer.config import StreamConfig
     from streamer.pipeline import Pipeline
     from streamer.ports import Engine
@@ -50,6 +51,9 @@ def worker(
     lanes: Annotated[
         int | None, typer.Option(min=1, help="Inferences side by side; default: one per CPU.")
     ] = None,
+    threads: Annotated[
+        int | None, typer.Option(min=1, help="CPU threads of all lanes together; default: one a lane.")
+    ] = None,
 ) -> None:
     """Run the streams that Redis names, until SIGTERM."""
     logging.basicConfig(
@@ -76,7 +80,7 @@ def worker(
         results_maxlen=results_maxlen,
         events_maxlen=events_maxlen,
         drain_deadline_s=drain_deadline_s,
-        lanes=lanes or lanes_for(usable_cpus()),
+        shares=shares(lanes, threads),
         stop=stop,
         on_made=wakes.append,
     )
@@ -84,9 +88,15 @@ def worker(
         raise typer.Exit(1)
 
 
-def lanes_for(cpus: int) -> int:
-    """One single-threaded lane per CPU: the stages of one stream fill two lanes, and more streams more."""
-    return max(1, min(cpus, MOST_LANES))
+def shares(lanes: int | None = None, threads: int | None = None) -> Lanes:
+    """How this machine is shared out: by default one single-threaded lane per CPU.
+
+    The stages of one stream fill two lanes, and more streams more.
+    """
+    from engines.backends.registry import Lanes
+
+    streams = lanes or max(1, min(threads or usable_cpus(), MOST_LANES))
+    return Lanes(max(threads or streams, streams), streams)
 
 
 def run(
@@ -100,7 +110,7 @@ def run(
     results_maxlen: int,
     events_maxlen: int,
     drain_deadline_s: float,
-    lanes: int,
+    shares: Lanes,
     stop: threading.Event,
     on_made: Callable[[Callable[[], None]], None] = lambda wake: None,
 ) -> bool:
@@ -137,8 +147,8 @@ def run(
             backend=backend,
             precision=precision,
             max_batch_size=max_batch_size,
-            threads=lanes,
-            streams=lanes,
+            threads=shares.threads,
+            streams=shares.streams,
             cache_dir=data_dir / "engines",
             on_progress=lambda line: log.info("%s: %s", model, line),
         )
@@ -149,7 +159,7 @@ def run(
             ledger=ledger,
             metrics=metrics,
             clock=clock,
-            lanes=lanes,
+            lanes=shares.streams,
             max_batch_size=max_batch_size,
             max_queue_delay_s=max_queue_delay_s,
         )

@@ -210,6 +210,7 @@ def test_a_batch_is_the_fewest_compiled_sizes(
 def test_no_size_above_the_largest_batch_is_compiled() -> None:
     assert [max(sizes_for(n)) <= n for n in range(1, 10)] == [True] * 9
     assert all(1 in sizes_for(n) for n in range(1, 10))
+    assert sizes_for(8, graph_bytes=200_000_000) == (1,)  # its weights lie in memory once a size and lane
 
 
 def test_lanes_reach_the_plugin() -> None:

@@ -11,6 +11,7 @@ import engines.build
 from engines.build import Family
 from engines.zoo import FAMILIES
 from streamer.commands import prepare
+from streamer.commands.worker import shares, usable_cpus
 from streamer.config import Config, StreamConfig
 from streamer.errors import ParityError
 
@@ -73,3 +74,14 @@ def test_a_precision_that_was_asked_for_is_not_replaced(tmp_path: Path, built: l
     with pytest.raises(ParityError, match=r"scores 0\.04"):
         prepare.prepare_engines(wish(tmp_path, "bf16", "vague"), lambda line: None)
     assert built == ["vague bf16"]
+
+
+@pytest.mark.parametrize(
+    ("lanes", "threads", "share"),
+    [(None, None, None), (2, None, (2, 2)), (1, 4, (4, 1)), (None, 3, (3, 3)), (4, 2, (4, 4))],
+)
+def test_the_machine_is_shared_out_as_asked(
+    lanes: int | None, threads: int | None, share: tuple[int, int] | None
+) -> None:
+    found = shares(lanes, threads)
+    assert (found.threads, found.streams) == (share or (min(usable_cpus(), 8),) * 2)

@@ -1,0 +1,44 @@
+"""A model of every family with weights drawn at random, small or at full size: what is verified where no weights are.
+
+Random weights are harder on a comparison than trained ones: nothing is sure, so nothing hides a difference.
+"""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+
+import torch
+from torch import nn
+
+Save = Callable[[nn.Module, Path], None]
+Make = Callable[[bool], tuple[nn.Module, Save]]
+
+
+def _street(full: bool) -> tuple[nn.Module, Save]:
+    kind = importlib.import_module("engines.models.street")
+    small = dict(
+        height=48, width=64, widths=(8, 12, 16, 16), hidden_dim=32, heads=4, layers=2, feed_dim=32, fine_dim=16,
+        mask_channels=6, object_queries=6, track_slots=7,
+    )  # fmt: skip
+    return kind.Street(kind.StreetConfig(**({} if full else small))), kind.save_street
+
+
+SAMPLES: Mapping[str, Make] = {"street": _street}
+
+
+def samples(folder: Path, *, full: bool, seed: int = 0) -> Iterator[Path]:
+    """Weight files of all families, written into `folder` one after the other as they are asked for."""
+    folder.mkdir(parents=True, exist_ok=True)
+    for name in SAMPLES:
+        yield sample(name, folder, full=full, seed=seed)
+
+
+def sample(name: str, folder: Path, *, full: bool, seed: int = 0) -> Path:
+    """One family's weight file, `random-NAME.safetensors`."""
+    torch.manual_seed(seed)
+    module, save = SAMPLES[name](full)
+    path = folder / f"random-{name}.safetensors"
+    save(module.eval(), path)
+    return path

@@ -1,0 +1,54 @@
+"""Where a token lies, as sines, and which tokens are padding.
+
+Sources: Vaswani et al. 2017 (sines of rising wavelength), Parmar et al. 2018 (half of the channels for each axis),
+Carion et al. 2020 (counted over what is not padding, then scaled to one turn).
+"""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor
+
+TEMPERATURE = 10_000.0
+EPS = 1e-6
+
+
+def padding_mask(content_hw: Tensor, picture_hw: tuple[int, int], grid_hw: tuple[int, int]) -> Tensor:
+    """Which cells of a grid over the picture are padding: bool (B, rows, columns), True = padding.
+
+    `content_hw` f32 (B, 2): rows and columns of the picture that hold the source, from the top left. A cell is judged
+    by one pixel of it, as nearest-neighbour reduction of a mask of the whole picture does.
+    """
+    outside = [
+        _sampled(picture, cells, content_hw.device) >= content_hw[:, axis : axis + 1]  # (B, cells)
+        for axis, (picture, cells) in enumerate(zip(picture_hw, grid_hw, strict=True))
+    ]
+    return outside[0].unsqueeze(2) | outside[1].unsqueeze(1)  # (B, rows, 1), (B, 1, columns)
+
+
+def _sampled(picture: int, cells: int, device: torch.device) -> Tensor:
+    """The pixel that speaks for each cell of one axis, f32 (cells,)."""
+    step = torch.tensor(picture / cells, dtype=torch.float32)  # rounded to float32, as the reduction does
+    return torch.floor(torch.arange(cells, dtype=torch.float32) * step).clamp(max=picture - 1).to(device)
+
+
+def sine_2d(padding: Tensor, dim: int, temperature: float = TEMPERATURE) -> Tensor:
+    """Positions of the cells of a grid: padding bool (B, h, w), True = padding, to f32 (B, h, w, dim).
+
+    The first half of the channels tells the row, the second the column. Rows and columns are counted from 1 over the
+    cells that are not padding, and scaled so that the last one is a whole turn.
+    """
+    valid = (~padding).float()
+    row, column = valid.cumsum(1), valid.cumsum(2)
+    row = row / (row[:, -1:, :] + EPS) * (2 * math.pi)
+    column = column / (column[:, :, -1:] + EPS) * (2 * math.pi)
+    return torch.cat((sines(row, dim // 2, temperature), sines(column, dim // 2, temperature)), dim=-1)
+
+
+def sines(angle: Tensor, dim: int, temperature: float = TEMPERATURE) -> Tensor:
+    """(…,) angles to (…, dim): sine and cosine of each by turns, at `dim` / 2 wavelengths up to `temperature`."""
+    pair = torch.arange(dim // 2, dtype=torch.float32, device=angle.device)
+    turned = angle.unsqueeze(-1) / temperature ** (2 * pair / dim)  # (…, dim / 2)
+    return torch.stack((turned.sin(), turned.cos()), dim=-1).flatten(-2)  # (…, dim / 2, 2) -> (…, dim)
