@@ -35,8 +35,9 @@ _MEASURED, _MOVED = 0.1, 0.01
 class AssociationRules:
     """Scores in 0..1, `overlap` an IoU, `patience` and `confirm` in frames.
 
-    `sure` parts the detections matched first from those matched second; below `unsure` none is looked at; `birth` starts
-    a track, which gets its id once it was seen `confirm` frames running, and is forgotten after `patience` unseen ones.
+    `sure` parts the detections matched first from those matched second; below `unsure` none is looked at; `birth`
+    starts a track, which gets its id once it was seen `confirm` frames running, and is forgotten after `patience`
+    unseen ones.
     """
 
     sure: float = 0.5
@@ -62,9 +63,10 @@ class AssociationRules:
 class AssociationState:
     """One stream's tracks between two frames: K rows, all arrays read-only.
 
-    `boxes_xyxy` and `speeds_xyxy` f64 (K, 4), source px and px a frame; `spread` f64 (K, 3), the variance of the box, its
-    covariance with the speed, and the speed's; `ids` i64 (K,), 0 until confirmed; `hits` i64 (K,) frames seen running;
-    `miss` i64 (K,) frames since last seen; `ages` i64 (K,) frames since birth. `next_id` is the next confirmed one's.
+    `boxes_xyxy` and `speeds_xyxy` f64 (K, 4), source px and px a frame; `spread` f64 (K, 3), the variance of the box,
+    its covariance with the speed, and the speed's; `ids` i64 (K,), 0 until confirmed; `hits` i64 (K,) frames seen
+    running; `miss` i64 (K,) frames since last seen; `ages` i64 (K,) frames since birth. `next_id` is the next
+    confirmed one's.
     """
 
     boxes_xyxy: F64
@@ -79,9 +81,8 @@ class AssociationState:
     @classmethod
     def empty(cls) -> AssociationState:
         """No tracks: how every epoch starts."""
-        none = np.zeros(0, np.int64)
-        box = np.zeros((0, 4))
-        return cls(*map(frozen_array, (box, box, np.zeros((0, 3)), none, none, none, none)))
+        none, box = frozen_array(np.zeros(0, np.int64)), frozen_array(np.zeros((0, 4)))
+        return cls(box, box, frozen_array(np.zeros((0, 3))), none, none, none, none)
 
 
 class Associator:
@@ -180,8 +181,17 @@ def _after(tracks: AssociationState, kept: NDArray[np.bool_], born: F64, next_id
     """The tracks that live on, and behind them those born of boxes (n, 4)."""
     n = len(born)
     zeros, ones = np.zeros(n, np.int64), np.ones(n, np.int64)
-    new = (born, np.zeros((n, 4)), np.tile([1.0, 0.0, 1.0], (n, 1)), zeros, ones, zeros, zeros)
-    old = (getattr(tracks, f.name)[kept] for f in dataclasses.fields(tracks) if f.name != "next_id")
+
+    def both(old: NDArray[Any], new: NDArray[Any]) -> NDArray[Any]:
+        return frozen_array(np.concatenate([old[kept], new]))
+
     return AssociationState(
-        *(frozen_array(np.concatenate(pair)) for pair in zip(old, new, strict=True)), next_id=next_id
+        boxes_xyxy=both(tracks.boxes_xyxy, born),
+        speeds_xyxy=both(tracks.speeds_xyxy, np.zeros((n, 4))),
+        spread=both(tracks.spread, np.tile([1.0, 0.0, 1.0], (n, 1))),
+        ids=both(tracks.ids, zeros),
+        hits=both(tracks.hits, ones),
+        miss=both(tracks.miss, zeros),
+        ages=both(tracks.ages, zeros),
+        next_id=next_id,
     )

@@ -43,7 +43,9 @@ def changed(answer: Answer, **new: NDArray[Any]) -> Answer:
 def judge(
     reference: Answer, other: Answer, valid: NDArray[np.float32], precision: str = "f32"
 ) -> dict[str, Any]:
-    return dict(gate([compare(reference, other, valid, "test", precision)], precision, "here"))
+    return dict(
+        gate([compare(reference, other, {"track_valid": valid}, "test", precision)], precision, "here")
+    )
 
 
 def test_the_same_answer_differs_by_nothing(answer: Answer, valid: NDArray[np.float32]) -> None:
@@ -121,7 +123,7 @@ def test_a_swap_does_not_tear_other_pairs_apart(answer: Answer, valid: NDArray[n
     other = changed(quiet)
     other["pred_boxes"][0, K] = [0.505, 0.5, 0.1, 0.1]
     other["pred_boxes"][0, K + 1] = [0.1, 0.5, 0.1, 0.1]
-    one = compare(quiet, other, valid, "test", "f32")
+    one = compare(quiet, other, {"track_valid": valid}, "test", "f32")
     assert one.swapped == pytest.approx(1 / (B * Q)) and one.sure < 0.01
 
 
