@@ -12,6 +12,8 @@ from engines.backends import registry
 from engines.backends.registry import Lanes
 from engines.build import Family, Recipe, ensure_built, load
 from engines.build.recipe import header
+from engines.tasks.detect import DetectTask
+from engines.tasks.panoptic import PanopticTask
 from engines.tasks.track import TrackTask
 from streamer.errors import EngineError
 from streamer.ports import Engine, EngineSpec, Task
@@ -27,9 +29,21 @@ FAMILIES: tuple[Family, ...] = (
         stages="engines.models.street_stages",
         gate="engines.build.parity",
     ),
+    Family(name="detr", format="sightline.detr/1", loader="engines.models.detr:load_detr", task="detect"),
+    Family(
+        name="detr-panoptic",
+        format="sightline.detr-panoptic/1",
+        loader="engines.models.detr_masks:load_detr_masks",
+        task="panoptic",
+        gate="engines.build.chosen",
+    ),
 )
 
-_TASKS: Mapping[str, Callable[[EngineSpec], Task[Any]]] = {"track": TrackTask.from_spec}
+_TASKS: Mapping[str, Callable[[EngineSpec], Task[Any]]] = {
+    "detect": DetectTask.from_spec,
+    "panoptic": PanopticTask.from_spec,
+    "track": TrackTask.from_spec,
+}
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,6 +8,7 @@ from __future__ import annotations
 import importlib
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import nn
@@ -25,7 +26,24 @@ def _street(full: bool) -> tuple[nn.Module, Save]:
     return kind.Street(kind.StreetConfig(**({} if full else small))), kind.save_street
 
 
-SAMPLES: Mapping[str, Make] = {"street": _street}
+_SMALL_DETR: Mapping[str, Any] = dict(
+    height=70, width=97, backbone_layers=(1, 1, 1, 1), backbone_width=8, hidden_dim=128, heads=8, feed_dim=64,
+    encoder_layers=2, decoder_layers=2, queries=12,
+)  # fmt: skip
+
+
+def _detr(full: bool) -> tuple[nn.Module, Save]:
+    kind = importlib.import_module("engines.models.detr")
+    return kind.Detr(kind.DetrConfig(**({} if full else _SMALL_DETR))), kind.save_detr
+
+
+def _detr_panoptic(full: bool) -> tuple[nn.Module, Save]:
+    kind = importlib.import_module("engines.models.detr_masks")
+    small = {**_SMALL_DETR, "masks": 5, "labels": ("person", "car", "road", "sky"), "things": 2}
+    return kind.DetrMasks(kind.DetrMasksConfig(**({} if full else small))), kind.save_detr_masks
+
+
+SAMPLES: Mapping[str, Make] = {"street": _street, "detr": _detr, "detr-panoptic": _detr_panoptic}
 
 
 def samples(folder: Path, *, full: bool, seed: int = 0) -> Iterator[Path]:

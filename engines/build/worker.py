@@ -101,7 +101,7 @@ def _meta(recipe: Recipe, config: dict[str, Any]) -> dict[str, Any]:
         "task": recipe.family.task,
         "labels": list(config.get("labels", ())),
         "config": config,
-        "track": card.get("track", {}),
+        **{task: card.get(task, {}) for task in ("track", "detect", "panoptic")},  # rules, by task
     }
 
 

@@ -21,7 +21,8 @@ class MultiHeadAttention(nn.Module):
     """`query` (B, N, D) attends to `key`, `value` (B, S, D); batch first.
 
     `ignored` bool (B, S), True = ignore (torch's key_padding_mask): such keys get the weight 0 exactly, as long as a
-    picture has one that is not ignored. If it has none, the weights are those of no mask and never NaN.
+    picture has one that is not ignored. If it has none, the weights are those of no mask and never NaN. A side that is
+    the same for every picture may have B = 1.
     """
 
     def __init__(self, dim: int, heads: int) -> None:
@@ -53,7 +54,8 @@ class MultiHeadAttention(nn.Module):
         dim = query.shape[-1]
         weight, bias = self.in_proj_weight, self.in_proj_bias
         if query is key:  # one product instead of two
-            queries, keys = F.linear(query, weight[: 2 * dim], bias[: 2 * dim]).split(dim, dim=-1)
+            both = F.linear(query, weight[: 2 * dim], bias[: 2 * dim])
+            queries, keys = both[..., :dim], both[..., dim:]
         else:
             queries = F.linear(query, weight[:dim], bias[:dim])
             keys = F.linear(key, weight[dim : 2 * dim], bias[dim : 2 * dim])
