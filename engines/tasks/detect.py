@@ -34,6 +34,11 @@ BOXES_OF = ("picture", "content")
 class Associator(Protocol):
     """Gives detections an identity from frame to frame. Pure: all memory is in the state, a value for each stream."""
 
+    @property
+    def lowest(self) -> float:
+        """The score below which a detection is of no use to it; all others are shown."""
+        ...
+
     def initial_state(self) -> Any:
         """The state at the start of an epoch."""
         ...
@@ -45,14 +50,12 @@ class Associator(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class DetectRules:
-    """What counts as seen, scores in 0..1.
+    """What counts as seen: detections whose score, 0..1, is above `threshold`.
 
-    Detections above `threshold` are told. An associator is shown those above `candidates`, since it can tell a
-    half-hidden object by where it was, and decides itself.
+    An associator is shown the half-sure too, down to its own `lowest`: it knows a half-hidden object by where it was.
     """
 
     threshold: float = 0.5
-    candidates: float = 0.1
 
     @classmethod
     def from_meta(cls, fields: Mapping[str, Any]) -> DetectRules:
@@ -126,7 +129,7 @@ class DetectTask:
         logits, boxes = outputs["pred_logits"], outputs["pred_boxes"]
         if not len(frames) == len(states) == len(logits):
             raise ValueError(f"{len(frames)} frames, {len(states)} states, {len(logits)} answers")
-        least = self.rules.candidates if self.associator else self.rules.threshold
+        least = self.associator.lowest if self.associator else self.rules.threshold
         answers: list[tuple[Perception, Any]] = []
         for b, (frame, state) in enumerate(zip(frames, states, strict=True)):
             scores, labels = self.best(logits[b])

@@ -3,9 +3,10 @@
 Source: Carion et al. 2020, section 4.4. Queries that are not sure are left out; each pixel goes to the mask that wants
 it most; masks of one kind of stuff become one; segments of a few pixels are dropped, and their pixels go to the others.
 
-Two places where it is not the published code. That code loses the pixels of a second mask of the same stuff as soon as
-any segment is dropped; here they stay with the first, as the paper says. And there each pixel goes to some mask even
-if none wants it; here (`mask` above 0) it stays unlabelled, since half of a street often is nothing that was learned.
+Two places where it is not the published code. That code drops the masks it has merged, and gives their pixels to
+whichever other mask is next (seen: a person of 4 cells that takes half of a road); here they stay with the first of
+their kind, as the paper says. And there each pixel goes to some mask even if none wants it; here, with `mask` above 0,
+it stays unlabelled, since half of a street often is nothing that was learned.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """Golden answers of DETR: `python tests/golden/make_detr.py --reference CLONE` with torchvision and pillow at hand.
 
-CLONE is a checkout of facebookresearch/detr. Its models are filled by tests/golden/fill.py and look at two noise
+CLONE is a checkout of facebookresearch/detr. Its models are filled by tests/golden/fill.py and look at two
 pictures, one smaller than the other and so padded. Written beside this file: detr.npz, detr.layout.json and
 detr_panoptic.layout.json.
 """
@@ -26,8 +26,35 @@ MASKED_QUERIES = tuple(range(3, 100, 12))
 
 
 def pictures() -> np.ndarray[Any, np.dtype[np.uint8]]:
-    """u8 (2, 97, 130, 3): what the golden test feeds too; what is beside the content is noise, to be ignored."""
-    return np.random.default_rng(5).integers(0, 256, (2, *CONTENT_HW[0], 3), dtype=np.uint8)
+    """u8 (2, 97, 130, 3): coarse colours under noise; what lies beside the content is to be ignored."""
+    rng = np.random.default_rng(5)
+    coarse = rng.integers(0, 200, (2, 7, 9, 3)).repeat(15, axis=1).repeat(15, axis=2)
+    height, width = CONTENT_HW[0]
+    return (coarse[:, :height, :width] + rng.integers(0, 56, (2, height, width, 3))).astype(np.uint8)
+
+
+def weights(layout: Any) -> dict[str, torch.Tensor]:
+    """A layout's tensors by tests/golden/fill.py, sharpened as training does it.
+
+    As they come, attention is nearly flat and all queries nearly say the same, so that an error in what sets them
+    apart would be lost in what they share.
+    """
+    fill = importlib.import_module("tests.golden.fill" if __package__ else "fill")
+    tensors = {name: torch.from_numpy(array) for name, array in fill.filled_layout(layout).items()}
+    for name, tensor in tensors.items():
+        if name.endswith("query_embed.weight"):
+            tensor *= 16
+        elif name.endswith("in_proj_weight"):
+            tensor[:512] *= 2.5  # queries and keys
+            if ".encoder." in name:
+                tensor[512:] *= 0.2  # else six layers average all tokens into one
+        elif name.endswith(("q_linear.weight", "k_linear.weight")):
+            tensor *= 2.5
+        elif name == "mask_head.lay1.weight":
+            tensor[:, 256:] *= (
+                100  # the attention maps: shares of some hundred cells, beside features of size 1
+            )
+    return tensors
 
 
 def main() -> None:
@@ -36,7 +63,7 @@ def main() -> None:
     sys.path[:0] = [str(parser.parse_args().reference), str(HERE)]
     torch.manual_seed(0)
     importlib.import_module("models.backbone").is_main_process = lambda: False  # it would fetch weights
-    hub, fill = importlib.import_module("hubconf"), importlib.import_module("fill")
+    hub = importlib.import_module("hubconf")
     unit = torch.from_numpy(pictures()).permute(0, 3, 1, 2).float() / 255
     pixels = (unit - torch.tensor(MEAN).view(1, 3, 1, 1)) / torch.tensor(STD).view(1, 3, 1, 1)
     given = [pixels[i, :, :h, :w] for i, (h, w) in enumerate(CONTENT_HW)]
@@ -49,7 +76,7 @@ def main() -> None:
         classes = 250 if mask else 91
         model = hub._make_detr("resnet50", dilation=dilation, mask=mask, num_classes=classes).eval()
         layout = [[key, list(t.shape)] for key, t in model.state_dict().items()]
-        model.load_state_dict({k: torch.from_numpy(v) for k, v in fill.filled_layout(layout).items()})
+        model.load_state_dict(weights(layout))
         if not dilation:
             (HERE / f"{name}.layout.json").write_text(json.dumps(layout))
         looks: dict[str, Any] = {}
