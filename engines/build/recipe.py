@@ -47,9 +47,9 @@ class Family:
     module that compares an engine with its reference (`compare`, `gate`, `LIMITS`). The family's module may have
     `natural_inputs(blank, pictures, reference)` for inputs that pictures alone do not make, such as tracks; a torch
     module may have `input_names` and `output_names` that differ from its family's, as where heads are optional, and
-    `max_batch_size` and `notes`, lines for the user, where its graph cannot hold every batch. `distributions` are the installed packages, beyond the
-    exporter's, whose versions decide what the graph is. A loader may end in a query, `module:function?height=480`: its
-    fields are given to the function as text.
+    `max_batch_size` and `notes` (lines for the user) where its graph cannot hold every batch. `distributions` are the
+    installed packages, beyond the exporter's, whose versions decide what the graph is. A loader may end in a query,
+    `module:function?height=480`: its fields are given to the function as text.
     """
 
     name: str

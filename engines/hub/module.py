@@ -13,6 +13,7 @@ import dataclasses
 import inspect
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -124,12 +125,13 @@ def _loaded(reading: Reading, folder: Path) -> nn.Module:
 
     kind = AutoModelForObjectDetection if reading.task == DETECT else AutoModelForSemanticSegmentation
     try:
-        model: nn.Module = kind.from_pretrained(
+        loaded: tuple[nn.Module, dict[str, Any]] = kind.from_pretrained(
             folder,
             local_files_only=True,
             trust_remote_code=False,
             attn_implementation="eager",
             dtype=torch.float32,
+            output_loading_info=True,
         )
     except ImportError as error:
         raise EngineError(
@@ -137,8 +139,19 @@ def _loaded(reading: Reading, folder: Path) -> nn.Module:
             where=str(folder),
             mend="install it, or take a revision without it (DETR's is hf://facebook/detr-resnet-50@no_timm)",
         ) from None
-    except (OSError, ValueError, RuntimeError, KeyError) as error:
+    except Exception as error:  # the library's own, safetensors', torch's: they share no nearer class
         raise EngineError(f"the library cannot load it: {_line(error)}", where=str(folder)) from None
+    model, report = loaded
+    # The library draws at random what the file lacks, and goes on: nobody would notice but by the answers.
+    absent = [str(key) for key in report.get("missing_keys", ())]
+    reshaped = [str(key[0]) for key in report.get("mismatched_keys", ())]
+    for what, names in (("missing", absent), ("of another shape", reshaped)):
+        if names:
+            raise EngineError(
+                f"{len(names)} weights are {what}: {', '.join(sorted(names)[:3])}{', …' if len(names) > 3 else ''}",
+                where=str(folder),
+                mend="give the weights that belong to this config.json",
+            )
     return model.eval()
 
 
