@@ -132,6 +132,7 @@ def _loaded(reading: Reading, folder: Path) -> nn.Module:
             attn_implementation="eager",
             dtype=torch.float32,
             output_loading_info=True,
+            ignore_mismatched_sizes=True,  # what does not fit is refused below, by name
         )
     except ImportError as error:
         raise EngineError(

@@ -28,7 +28,7 @@ CANONICAL: Mapping[str, tuple[str, ...]] = {
     "boxes": ("labels", "boxes", "scores"),
     "yolo": ("boxes", "class_scores"),
 }
-_PREFIX = "sightline/"  # of all names that are added, so that none meets the user's
+_PREFIX = "sightline/"  # of all names that are added between the two ends
 _ONNX_DTYPES = {"float32": TensorProto.FLOAT, "float16": TensorProto.FLOAT16, "uint8": TensorProto.UINT8}
 
 Array = NDArray[Any]

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import onnx
+import onnx.compose
 import torch
 from numpy.typing import NDArray
 from onnx import TensorProto, helper
@@ -24,6 +25,7 @@ from streamer.model_names import card_of
 INPUT_NAMES = ("images",)
 OUTPUT_NAMES: tuple[str, ...] = ()  # by the head's kind: see edges.CANONICAL
 ANY_BATCH = 64
+_OWN = "own/"
 _WEIGHTS_NEED_NOT_BE_INPUTS = 4  # the IR version since which that is so
 
 
@@ -114,12 +116,11 @@ class OwnModel(nn.Module):
 
     def write_graph(self, path: Path) -> None:
         """The served graph: pictures in, the user's nodes, canonical outputs."""
-        whole = onnx.ModelProto()
-        whole.CopyFrom(self.served)
-        graph = whole.graph
+        whole = onnx.compose.add_prefix(self.served, _OWN)  # so that none of the user's names meets ours
+        graph, layout = whole.graph, self.layout.prefixed(_OWN)
         front, back = edges.Writer("in"), edges.Writer("out")
-        edges.picture_nodes(front, INPUT_NAMES[0], self.card.input, self.layout)
-        edges.answer_nodes(back, self.card.outputs, self.layout, self.form)
+        edges.picture_nodes(front, INPUT_NAMES[0], self.card.input, layout)
+        edges.answer_nodes(back, self.card.outputs, layout, self.form)
         nodes = [*front.nodes, *graph.node, *back.nodes]
         del graph.node[:], graph.output[:], graph.value_info[:]
         graph.node.extend(nodes)
@@ -135,7 +136,8 @@ class OwnModel(nn.Module):
         graph.input.extend([helper.make_tensor_value_info(INPUT_NAMES[0], TensorProto.UINT8, shape), *kept])
         for name in self.output_names:
             kind = TensorProto.INT64 if name == "labels" else TensorProto.FLOAT
-            graph.output.append(helper.make_tensor_value_info(name, kind, None))
+            rest = [None] if name in ("labels", "scores") else [None, None]  # the graph's own to say
+            graph.output.append(helper.make_tensor_value_info(name, kind, [batch, *rest]))
         onnx.save(whole, str(path))
 
 

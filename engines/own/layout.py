@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -30,6 +31,15 @@ class Layout:
     batch: int
     picture_wh: str
     outputs: Mapping[str, str]
+
+    def prefixed(self, prefix: str) -> Layout:
+        """The same of a graph all of whose names got this prefix."""
+        return dataclasses.replace(
+            self,
+            picture=prefix + self.picture,
+            picture_wh=prefix + self.picture_wh if self.picture_wh else "",
+            outputs={role: prefix + name for role, name in self.outputs.items()},
+        )
 
 
 def parsed(path: Path) -> onnx.ModelProto:

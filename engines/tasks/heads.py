@@ -106,6 +106,6 @@ def surest(boxes_xyxy: F32, scores: F32, labels: I64, iou: float) -> I64:
     if not len(scores):
         return np.zeros(0, np.int64)
     left_top_size = np.concatenate([boxes_xyxy[:, :2], boxes_xyxy[:, 2:] - boxes_xyxy[:, :2]], axis=1)
-    given: tuple[Any, ...] = (left_top_size.astype(np.float64), scores, labels.astype(np.int32))
-    kept = cv2.dnn.NMSBoxesBatched(*given, 0.0, iou)
+    batched: Any = cv2.dnn.NMSBoxesBatched  # its stubs want lists; it takes arrays
+    kept = batched(left_top_size.astype(np.float64), scores, labels.astype(np.int32), 0.0, iou)
     return np.asarray(kept, np.int64).reshape(-1)
