@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from engines.backends import registry
 from engines.backends.registry import Lanes
 from engines.build import Family, Recipe, ensure_built, load
+from engines.build.precision import resolve_for
 from engines.build.recipe import header
 from engines.hub.address import SCHEME, parse
 from engines.hub.family import family_of
@@ -21,6 +21,7 @@ from engines.tasks.detect import DetectTask
 from engines.tasks.followed import followed
 from engines.tasks.heads import BoxesTask, YoloTask
 from engines.tasks.panoptic import PanopticTask
+from engines.tasks.query_tracks import QueryTrackTask
 from engines.tasks.track import TrackTask
 from streamer.errors import EngineError
 from streamer.model_names import FORMS
@@ -36,6 +37,7 @@ FAMILIES: tuple[Family, ...] = (
         task="track",
         stages="engines.models.street_stages",
         gate="engines.build.parity",
+        low_precision_parts=("backbone", "context", "pyramid"),
     ),
     Family(name="detr", format="sightline.detr/1", loader="engines.models.detr:load_detr", task="detect"),
     Family(
@@ -45,12 +47,27 @@ FAMILIES: tuple[Family, ...] = (
         task="panoptic",
         gate="engines.build.chosen",
     ),
+    Family(
+        name="trackformer",
+        format="sightline.trackformer/1",
+        loader="engines.models.trackformer:load_trackformer",
+        task="query-track",
+        stages="engines.models.trackformer_stages",
+    ),
+    Family(
+        name="trackformer-detr",
+        format="sightline.trackformer-detr/1",
+        loader="engines.models.trackformer_detr:load_trackformer_detr",
+        task="query-track",
+        stages="engines.models.trackformer_stages",
+    ),
 )
 
 _TASKS: Mapping[str, Callable[[EngineSpec], Task[Any]]] = {
     "boxes": followed(BoxesTask.from_spec),
     "detect": followed(DetectTask.from_spec),
     "panoptic": PanopticTask.from_spec,
+    "query-track": QueryTrackTask.from_spec,
     "track": TrackTask.from_spec,
     "yolo": followed(YoloTask.from_spec),
 }
@@ -157,7 +174,7 @@ def recipe_for(
         weights=weights,
         family=family,
         backend=backend,
-        precision=registry.resolve_precision(backend, precision),
+        precision=resolve_for(family, backend, precision),
         max_batch_size=max_batch_size,
         lanes=Lanes.of(threads, streams),
     )

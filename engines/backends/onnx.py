@@ -8,7 +8,7 @@ from typing import Any
 import onnxruntime as ort
 from numpy.typing import NDArray
 
-from engines.backends.registry import Artefact
+from engines.backends.registry import Artefact, Say, quiet
 from engines.backends.tensors import checked
 from streamer.errors import EngineError
 from streamer.ports import EngineSpec, Tensors
@@ -24,7 +24,7 @@ def device() -> str:
     return platform.processor() or platform.machine()
 
 
-def prepare(artefact: Artefact) -> None:
+def prepare(artefact: Artefact, say: Say = quiet) -> None:
     """Optimise the graph once and leave it in the folder, so that `load` need not."""
     options = _options(artefact)
     options.optimized_model_filepath = str(artefact.folder / _OPTIMISED)

@@ -17,7 +17,7 @@ import numpy as np
 import openvino as ov
 from numpy.typing import NDArray
 
-from engines.backends.registry import Artefact, Lanes
+from engines.backends.registry import Artefact, Lanes, Say, quiet
 from engines.backends.tensors import checked, empty_outputs
 from streamer.errors import EngineError
 from streamer.ports import EngineSpec, Tensors
@@ -89,11 +89,12 @@ def parts(batch: int, sizes: tuple[int, ...]) -> list[int]:
     return split
 
 
-def prepare(artefact: Artefact) -> None:
+def prepare(artefact: Artefact, say: Say = quiet) -> None:
     """Compile each batch size and leave it in the folder as a blob that `load` maps in."""
     graph = core().read_model(artefact.graph)
     settings = properties(artefact.spec.precision, artefact.lanes)
     for size in _sizes_of(artefact):
+        say(f"batch {size}")
         fixed = graph.clone()
         fixed.reshape({t.name: [size, *t.shape[1:]] for t in artefact.spec.inputs})
         _blob(artefact.folder, size).write_bytes(

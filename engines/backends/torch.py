@@ -1,4 +1,6 @@
-"""PyTorch itself, in float32: the reference every other backend is compared with, and the last resort for serving."""
+"""PyTorch itself: in float32 on the CPU the reference every other backend is compared with; on a GPU without TensorRT
+the last resort for serving, in bfloat16 or float32 and with CUDA graphs (see torch_cuda.py).
+"""
 
 from __future__ import annotations
 
@@ -14,28 +16,61 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
-from engines.backends.registry import Artefact
+from engines.backends.casting import has_part, lowered
+from engines.backends.registry import Artefact, Say, quiet
 from engines.backends.tensors import checked
+from engines.backends.torch_cuda import CudaStream, GraphedEngine
 from streamer.errors import EngineError
 from streamer.ports import EngineSpec, Tensors
 
 
 def precisions() -> tuple[str, ...]:
-    return ("f32",)
+    """f32 on a CPU; on a GPU of at least the Ampere generation bf16 before it."""
+    return (
+        ("bf16", "f32")
+        if _has_gpu() and torch.cuda.is_bf16_supported(including_emulation=False)
+        else ("f32",)
+    )
 
 
 def device() -> str:
-    return platform.processor() or platform.machine()
+    if not _has_gpu():
+        return platform.processor() or platform.machine()
+    major, minor = torch.cuda.get_device_capability()
+    return f"{torch.cuda.get_device_name()}, SM {major * 10 + minor}, CUDA {torch.version.cuda}"
 
 
-def prepare(artefact: Artefact) -> None:
+def prepare(artefact: Artefact, say: Say = quiet) -> None:
     """Nothing to compile: the module is the engine."""
 
 
-def load(artefact: Artefact) -> TorchEngine:
-    """Open the module by its loader. The thread count is the process's, as PyTorch has no other."""
-    torch.set_num_threads(artefact.lanes.threads)
-    return TorchEngine(artefact.spec, load_module(artefact.loader, artefact.weights))
+def load(artefact: Artefact) -> TorchEngine | GraphedEngine:
+    """Open the module by its loader, on the GPU where there is one.
+
+    On a CPU the thread count is the process's, as PyTorch has no other. In bf16 the parts that the family names run in
+    it, as in a typed graph; where it names none, PyTorch chooses the operators.
+    """
+    module = load_module(artefact.loader, artefact.weights)
+    if not _has_gpu():
+        torch.set_num_threads(artefact.lanes.threads)
+        return TorchEngine(artefact.spec, module)
+    spec = artefact.spec
+    parts = [name for name in spec.meta.get("low_precision_parts", ()) if has_part(module, name)]
+    if spec.precision == "f32":  # ten bits of mantissa are no float32; the gate would refuse them
+        torch.backends.cuda.matmul.allow_tf32 = False
+        torch.backends.cudnn.allow_tf32 = False
+    elif parts:
+        example = [
+            torch.zeros((1, *t.shape[1:]), dtype=torch.from_numpy(np.empty(0, t.dtype)).dtype)
+            for t in spec.inputs
+        ]
+        module = lowered(module, parts, spec.precision, example)
+    streams = [CudaStream() for _ in range(artefact.lanes.streams)]
+    return GraphedEngine(spec, module.cuda(), streams, autocast=spec.precision != "f32" and not parts)
+
+
+def _has_gpu() -> bool:
+    return bool(torch.cuda.is_available())
 
 
 def load_module(loader: str, weights: Path) -> nn.Module:

@@ -13,11 +13,7 @@ import fcntl
 import json
 import os
 import shutil
-import signal
-import subprocess
-import sys
 import tempfile
-import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -27,8 +23,9 @@ import numpy as np
 from engines.backends import registry
 from engines.backends.registry import Artefact
 from engines.backends.staged import Staged
+from engines.build.child import run_child
 from engines.build.recipe import Recipe
-from streamer.errors import EngineError, ParityError
+from streamer.errors import EngineError
 from streamer.ports import Engine, EngineSpec, TensorSpec
 
 Progress = Callable[[str], None]
@@ -150,48 +147,14 @@ def _build(recipe: Recipe, digest: str, folder: Path, say: Progress) -> None:
 
 
 def _run_child(recipe: Recipe, digest: str, part: Path, say: Progress) -> None:
-    command = [sys.executable, "-m", "engines.build.worker", str(part), digest, recipe.to_json()]
-    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(p or os.getcwd() for p in sys.path)}
-    where, stage, late = f"building {recipe.name}", "starting", threading.Event()
-    with (part / LOG_FILE).open("wb") as log:
-        child = subprocess.Popen(
-            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=log, env=environment
-        )
-
-    def end_late() -> None:
-        late.set()
-        child.kill()
-
-    deadline = threading.Timer(BUILD_DEADLINE_S, end_late)
-    deadline.daemon = True
-    deadline.start()
-    try:
-        assert child.stdout is not None
-        for line in child.stdout:
-            message = json.loads(line)
-            if "error" in message:
-                kind = ParityError if message["kind"] == "ParityError" else EngineError
-                raise kind(message["error"], where=message["where"] or where, mend=message["mend"])
-            stage = message["stage"]
-            say(f"engine {recipe.name}: {stage}")
-        code = child.wait()
-    finally:
-        deadline.cancel()
-        child.kill()
-        child.wait()
-        for pipe in (child.stdin, child.stdout):
-            if pipe:
-                pipe.close()
-    if late.is_set():
-        raise EngineError(f"no end after {BUILD_DEADLINE_S:.0f} s of {stage}", where=where)
-    if code:
-        how = f"crashed ({signal.Signals(-code).name})" if code < 0 else f"ended with code {code}"
-        raise EngineError(f"the builder {how} while {stage}{_last_words(part / LOG_FILE)}", where=where)
-
-
-def _last_words(log: Path) -> str:
-    lines = log.read_text(errors="replace").strip().splitlines()
-    return f": {lines[-1].strip()[:300]}" if lines else ""
+    run_child(
+        "engines.build.worker",
+        [str(part), digest, recipe.to_json()],
+        part / LOG_FILE,
+        f"building {recipe.name}",
+        BUILD_DEADLINE_S,
+        lambda stage: say(f"engine {recipe.name}: {stage}"),
+    )
 
 
 def _prune(cache_dir: Path, prefix: str) -> None:

@@ -64,10 +64,13 @@ class Limits:
 _FINE = Rounding(1e-3, 1e-3, 1e-3, 1e-3, 1e-4, 1e-3)
 # The shipped kind of weights differs in bfloat16 by at most .005, .002, .009, .010, .007, .006.
 _COARSE = Rounding(0.03, 0.01, 0.05, 0.05, 0.02, 0.02)
+_HALF = Rounding(0.01, 0.005, 0.02, 0.02, 0.01, 0.01)
 # Beside a swap, rows on the same object share its score anew: up to .036 seen in the 95th percentile of a picture.
 _TOUCHED = Rounding(0.1, 0.03, 0.1, 0.1, 0.02, 0.03)
 LIMITS: Mapping[str, Limits] = {
     "f32": Limits(0.1, 0.1, 0.99, _FINE, _TOUCHED, touched_share=0.5, swapped=0.05, sure=0.25),
+    # float16 in the encoder alone, boxes and scores in float32: rounding is an eighth of bfloat16's.
+    "f16": Limits(0.25, 0.3, 0.95, _HALF, _TOUCHED, touched_share=1.0, swapped=0.15, sure=0.4),
     "bf16": Limits(0.25, 0.3, 0.95, _COARSE, _TOUCHED, touched_share=1.0, swapped=0.15, sure=0.4),
 }
 

@@ -28,10 +28,14 @@ from streamer.errors import EngineError
 NOISE = "noise"  # names a batch of random pixels: its rows score alike, and none of them is an object
 LAYOUT = 2  # of a built folder; a change makes every older folder invisible
 _BUILD_SOURCES = (
+    "engines.backends.casting",
     "engines.build.contents",
     "engines.build.export",
+    "engines.build.graphs",
     "engines.build.inputs",
     "engines.build.judging",
+    "engines.build.precision",
+    "engines.build.strong_types",
     "engines.build.worker",
 )
 _EXPORTERS = ("torch", "onnx")
@@ -50,6 +54,8 @@ class Family:
     `max_batch_size` and `notes` (lines for the user) where its graph cannot hold every batch. `distributions` are the
     installed packages, beyond the exporter's, whose versions decide what the graph is. A loader may end in a query,
     `module:function?height=480`: its fields are given to the function as text.
+    `low_precision_parts` are attributes of the torch module (dotted for deeper ones) that may run in 16 bits where the
+    graph's types decide; those that a model has not are passed over. Boxes and logits are best left out.
     """
 
     name: str
@@ -58,6 +64,7 @@ class Family:
     task: str
     stages: str = ""
     gate: str = "engines.build.closeness"
+    low_precision_parts: tuple[str, ...] = ()
     distributions: tuple[str, ...] = ()
 
     @property
@@ -112,6 +119,8 @@ class Recipe:
                 for d in (*_EXPORTERS, *self.family.distributions, *registry.distributions(self.backend))
             },
             "cpu": cpu(),
+            "device": registry.backend(self.backend).device(),
+            "settings": registry.settings(self.backend),
         }
 
     def digest(self) -> str:
@@ -191,7 +200,7 @@ def _source(module: str) -> Path | None:
 
 
 def _build_sources(backend: str) -> list[tuple[str, Path]]:
-    names = (*_BUILD_SOURCES, f"engines.backends.{backend}")
+    names = (*_BUILD_SOURCES, *registry.modules(backend))
     return [(name, path) for name in names if (path := _source(name))]
 
 

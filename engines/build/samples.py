@@ -43,7 +43,39 @@ def _detr_panoptic(full: bool) -> tuple[nn.Module, Save]:
     return kind.DetrMasks(kind.DetrMasksConfig(**({} if full else small))), kind.save_detr_masks
 
 
-SAMPLES: Mapping[str, Make] = {"street": _street, "detr": _detr, "detr-panoptic": _detr_panoptic}
+_SMALL_TRACKFORMER: Mapping[str, Any] = dict(
+    height=70, width=97, backbone_layers=(1, 1, 1, 1), backbone_width=8, hidden_dim=96, feed_dim=64,
+    encoder_layers=2, decoder_layers=2, object_queries=12, track_slots=7,
+)  # fmt: skip
+_FULL_TRACKFORMER: Mapping[str, Any] = dict(
+    height=256, width=448
+)  # two frames of the authors' 800x1333 are slow
+
+
+def _trackformer(full: bool) -> tuple[nn.Module, Save]:
+    kind = importlib.import_module("engines.models.trackformer")
+    model = kind.TrackFormer(kind.TrackFormerConfig(**(_FULL_TRACKFORMER if full else _SMALL_TRACKFORMER)))
+    for name, weight in model.named_parameters():
+        if name.endswith(("sampling_offsets.weight", "attention_weights.weight")):
+            torch.nn.init.normal_(
+                weight, std=weight.shape[1] ** -0.5
+            )  # zero before training: all queries read alike
+    return model, kind.save_trackformer
+
+
+def _trackformer_detr(full: bool) -> tuple[nn.Module, Save]:
+    kind = importlib.import_module("engines.models.trackformer_detr")
+    config = kind.TrackFormerDetrConfig(**(_FULL_TRACKFORMER if full else _SMALL_TRACKFORMER))
+    return kind.TrackFormerDetr(config), kind.save_trackformer_detr
+
+
+SAMPLES: Mapping[str, Make] = {
+    "street": _street,
+    "detr": _detr,
+    "detr-panoptic": _detr_panoptic,
+    "trackformer": _trackformer,
+    "trackformer-detr": _trackformer_detr,
+}
 
 
 def samples(folder: Path, *, full: bool, seed: int = 0) -> Iterator[Path]:

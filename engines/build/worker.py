@@ -1,26 +1,20 @@
-"""The child that builds one engine: `python -m engines.build.worker FOLDER DIGEST RECIPE_JSON`.
-
-It speaks JSON lines on what was its standard output: `{"stage"}` before each step, `{"error", "where", "mend", "kind"}`
-at the end of a build that failed. All else that libraries print goes to standard error, the build's log.
-"""
+"""The child that builds one engine: `python -m engines.build.worker FOLDER DIGEST RECIPE_JSON` (see child.py)."""
 
 from __future__ import annotations
 
 import dataclasses
-import importlib
 import json
-import os
 import sys
-import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any, TextIO
+from typing import Any
 
 from engines.backends import registry
 from engines.backends.registry import Artefact
-from engines.build.cache import FOLLOW, LOOK, PARITY_FILE, load, write_engine_file
+from engines.build.cache import PARITY_FILE, load, write_engine_file
+from engines.build.child import speak
 from engines.build.recipe import Recipe
-from streamer.errors import EngineError, SightlineError
+from streamer.errors import EngineError
 from streamer.ports import EngineSpec
 
 
@@ -30,7 +24,7 @@ def build(recipe: Recipe, digest: str, folder: Path, say: Callable[[str], None])
     Raises EngineError or ParityError.
     """
     from engines.backends import torch as reference_backend  # torch comes in here, and only in this process
-    from engines.build import export, inputs, judging
+    from engines.build import graphs, judging
 
     backend = registry.backend(recipe.backend)
     say("loading the weights")
@@ -39,44 +33,31 @@ def build(recipe: Recipe, digest: str, folder: Path, say: Callable[[str], None])
         say(note)
     config = getattr(module, "config", None)
     meta = _meta(recipe, dataclasses.asdict(config) if config is not None else {})
-    outputs = inputs.output_names(module, recipe.family)
-    examples = export.examples(module, recipe.family)
-
-    def compiled(
-        part: Any, name: str, names_in: Sequence[str], names_out: Sequence[str], into: Path
-    ) -> EngineSpec:
-        """Export and compile one graph into `into`, its answer joining the examples for the graph behind it."""
-        into.mkdir(exist_ok=True)
-        say(f"exporting {name}")
-        takes, gives, answer = export.export(part, names_in, names_out, examples, into / "model.onnx")
-        examples.update(answer)
-        spec = EngineSpec(
-            name=name,
+    spec: EngineSpec | None = None
+    for graph in graphs.exported(recipe, module, folder, say):
+        part = EngineSpec(
+            name=graph.name,
             backend=recipe.backend,
             precision=recipe.precision,
             device=backend.device(),
             digest=digest,
-            inputs=takes,
-            outputs=gives,
+            inputs=graph.inputs,
+            outputs=graph.outputs,
             max_batch_size=min(
                 recipe.max_batch_size, getattr(module, "max_batch_size", recipe.max_batch_size)
             ),
             meta=meta,
         )
-        say(f"compiling {name} for {recipe.backend} {recipe.precision}")
-        backend.prepare(Artefact(into, spec, recipe.weights, recipe.family.loader, recipe.lanes))
-        write_engine_file(into, spec)
-        return spec
-
-    if recipe.stages:
-        cut = importlib.import_module(recipe.stages)
-        look, follow = cut.cut(module)
-        spec = compiled(look, f"{recipe.name}/{LOOK}", cut.LOOK_INPUTS, cut.LOOK_OUTPUTS, folder / LOOK)
-        compiled(follow, f"{recipe.name}/{FOLLOW}", cut.FOLLOW_INPUTS, cut.FOLLOW_OUTPUTS, folder / FOLLOW)
-        spec = dataclasses.replace(spec, name=recipe.name)
-    else:
-        spec = compiled(module, recipe.name, inputs.input_names(module, recipe.family), outputs, folder)
-    engine = load(Artefact(folder, spec, recipe.weights, recipe.family.loader, recipe.lanes))
+        compiling = f"compiling {graph.name} for {recipe.backend} {recipe.precision}"
+        say(compiling)
+        backend.prepare(
+            _artefact(recipe, graph.folder, part, folder.parent),
+            lambda line, compiling=compiling: say(f"{compiling}: {line}"),  # type: ignore[misc]
+        )
+        write_engine_file(graph.folder, part)
+        spec = spec or dataclasses.replace(part, name=recipe.name)
+    assert spec is not None
+    engine = load(_artefact(recipe, folder, spec, folder.parent))
     spec = engine.spec
     say("comparing with the reference")
     comparisons = list(judging.compared(recipe, module, engine))
@@ -86,6 +67,10 @@ def build(recipe: Recipe, digest: str, folder: Path, say: Callable[[str], None])
     )
     (folder / PARITY_FILE).write_text(json.dumps(report, indent=1))
     write_engine_file(folder, spec)
+
+
+def _artefact(recipe: Recipe, folder: Path, spec: EngineSpec, shared: Path) -> Artefact:
+    return Artefact(folder, spec, recipe.weights, recipe.family.loader, recipe.lanes, shared)
 
 
 def _meta(recipe: Recipe, config: dict[str, Any]) -> dict[str, Any]:
@@ -102,52 +87,13 @@ def _meta(recipe: Recipe, config: dict[str, Any]) -> dict[str, Any]:
         "labels": list(config.get("labels", ())),
         "config": config,
         **{task: card.get(task, {}) for task in ("track", "detect", "panoptic")},  # rules, by task
+        "low_precision_parts": list(recipe.family.low_precision_parts),
     }
 
 
-def _own_the_output() -> TextIO:
-    """Keep standard output for messages; whatever prints from now on prints to standard error."""
-    messages = os.fdopen(os.dup(1), "w", buffering=1)
-    os.dup2(2, 1)
-    return messages
-
-
-def _end_with_parent() -> None:
-    """Leave when the asking process closes our standard input or dies."""
-
-    def watch() -> None:
-        os.read(0, 1)
-        os._exit(1)
-
-    threading.Thread(target=watch, name="parent-watch", daemon=True).start()
-
-
 def main(arguments: list[str]) -> int:
-    messages = _own_the_output()
-    _end_with_parent()
     folder, digest, recipe_json = arguments
-
-    def say(stage: str) -> None:
-        print(json.dumps({"stage": stage}), file=messages, flush=True)
-
-    def fail(kind: str, error: str, where: str = "", mend: str = "") -> int:
-        print(
-            json.dumps({"kind": kind, "error": error, "where": where, "mend": mend}),
-            file=messages,
-            flush=True,
-        )
-        return 1
-
-    try:
-        build(Recipe.from_json(recipe_json), digest, Path(folder), say)
-    except SightlineError as error:
-        return fail(type(error).__name__, error.what, error.where, error.mend)
-    except Exception as error:
-        import traceback
-
-        traceback.print_exc()  # to the log
-        return fail("EngineError", f"{type(error).__name__}: {(str(error).splitlines() or [''])[0]}")
-    return 0
+    return speak(lambda say: build(Recipe.from_json(recipe_json), digest, Path(folder), say))
 
 
 if __name__ == "__main__":

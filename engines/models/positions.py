@@ -34,17 +34,36 @@ def _sampled(picture: int, cells: int, device: torch.device) -> Tensor:
     return torch.floor(torch.arange(cells, dtype=torch.float32) * step).clamp(max=picture - 1).to(device)
 
 
-def sine_2d(padding: Tensor, dim: int, temperature: float = TEMPERATURE) -> Tensor:
+def sine_2d(padding: Tensor, dim: int, temperature: float = TEMPERATURE, *, first: float = 1.0) -> Tensor:
     """Positions of the cells of a grid: padding bool (B, h, w), True = padding, to f32 (B, h, w, dim).
 
-    The first half of the channels tells the row, the second the column. Rows and columns are counted from 1 over the
-    cells that are not padding, and scaled so that the last one is a whole turn.
+    The first half of the channels tells the row, the second the column. Rows and columns are counted over the cells
+    that are not padding, and scaled so that as many steps as there are cells make a whole turn. The count begins at
+    `first`: 1 in DETR, so that the last cell is a whole turn; 0.5, the cells' middles, in TrackFormer.
     """
+    row, column = _turns(padding, first)
+    return torch.cat((sines(row, dim // 2, temperature), sines(column, dim // 2, temperature)), dim=-1)
+
+
+def sine_3d(padding: Tensor, dim: int, frame: int, frames: int, temperature: float = TEMPERATURE) -> Tensor:
+    """Positions of the cells of frame `frame` (from 0) of `frames`: padding bool (B, h, w) to f32 (B, h, w, dim).
+
+    A third of the channels each for the frame, the row and the column, all counted from 1 (TrackFormer, Meinhardt et
+    al. 2022). Padding is at frame 0 of the count, so at angle 0.
+    """
+    row, column = _turns(padding, 1.0)
+    turn = (~padding).float() * ((frame + 1) / (frames + EPS) * (2 * math.pi))
+    return torch.cat([sines(angle, dim // 3, temperature) for angle in (turn, row, column)], dim=-1)
+
+
+def _turns(padding: Tensor, first: float) -> tuple[Tensor, Tensor]:
+    """Row and column of each cell as an angle, both f32 (B, h, w)."""
     valid = (~padding).float()
     row, column = valid.cumsum(1), valid.cumsum(2)
-    row = row / (row[:, -1:, :] + EPS) * (2 * math.pi)
-    column = column / (column[:, :, -1:] + EPS) * (2 * math.pi)
-    return torch.cat((sines(row, dim // 2, temperature), sines(column, dim // 2, temperature)), dim=-1)
+    last_row, last_column = row[:, -1:, :], column[:, :, -1:]
+    if first != 1.0:
+        row, column = row - (1.0 - first), column - (1.0 - first)
+    return row / (last_row + EPS) * (2 * math.pi), column / (last_column + EPS) * (2 * math.pi)
 
 
 def sines(angle: Tensor, dim: int, temperature: float = TEMPERATURE) -> Tensor:

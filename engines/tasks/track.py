@@ -23,6 +23,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from engines.tasks.instance_masks import masks_in_boxes
+from engines.tasks.seats import seat
 from streamer.errors import EngineError
 from streamer.geometry import iou_matrix, source_px_from_unit, xyxy_from_cxcywh
 from streamer.ports import EngineSpec, Tensors
@@ -176,7 +177,7 @@ class TrackTask:
 
         wanted = np.concatenate([state.valid & (scores[:k] > rules.keep), scores[k:] > rules.birth]) & solid
         rows = self._settle(np.flatnonzero(wanted), boxes, scores, state)
-        slots, rows, evicted, refused = _seat(rows, scores, state, k)
+        slots, rows, evicted, refused = seat(rows, scores, state.valid, k)
         kept = rows < k
         born = ~kept
 
@@ -267,26 +268,6 @@ def _packed(states: Sequence[TrackState]) -> dict[str, NDArray[Any]]:
         "track_boxes": np.stack([s.boxes_cxcywh for s in states]),
         "track_valid": np.stack([s.valid for s in states]).astype(np.float32),
     }
-
-
-def _seat(rows: I64, scores: F32, state: TrackState, k: int) -> tuple[I64, I64, int, int]:
-    """A slot for each row: tracks keep theirs, newborns take free ones, then those of the weakest lost tracks.
-
-    To (slots, rows) of equal length, the number of lost tracks put out, and of newborns left without a slot.
-    """
-    kept, born = rows[rows < k], rows[rows >= k]
-    if not len(born):
-        return kept, kept, 0, 0
-    born = born[np.argsort(-scores[born], kind="stable")]
-    lost = state.valid.copy()
-    lost[kept] = False
-    free = np.flatnonzero(~state.valid)
-    lost_slots = np.flatnonzero(lost)
-    lost_slots = lost_slots[np.argsort(scores[lost_slots], kind="stable")]
-    seats = np.concatenate([free, lost_slots])[: len(born)]
-    seated = born[: len(seats)]
-    evicted = max(0, len(seated) - len(free))
-    return np.concatenate([kept, seats]), np.concatenate([kept, seated]), evicted, len(born) - len(seated)
 
 
 def _sigmoid(x: F32) -> F32:
