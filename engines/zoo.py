@@ -10,6 +10,7 @@ from typing import Any
 
 from engines.backends.registry import Lanes
 from engines.build import Family, Recipe, ensure_built, load
+from engines.build.contents import files
 from engines.build.precision import resolve_for
 from engines.build.recipe import header
 from engines.hub.address import SCHEME, parse
@@ -92,8 +93,13 @@ def list_models() -> list[ModelCard]:
 
 
 def describe(model: str) -> dict[str, Any]:
-    """What is known of a model by name or file, as plain JSON: name, family, task, weights, size, config, card."""
-    card = _card(find_weights(model))
+    """What is known of a model in any form, as plain JSON: name, family, task, weights, size, config, card."""
+    name, weights, family = found(model)
+    if weights.suffix != ".safetensors":
+        size = sum(path.stat().st_size for path in files(weights))
+        plain = {"name": name, "family": family.name, "task": family.task, "weights": str(weights)}
+        return {**plain, "size_bytes": size, "config": {}, "card": {}}
+    card = _card(weights)
     return {
         "name": card.name,
         "family": card.family,

@@ -103,7 +103,8 @@ class ModelCard(_Strict):
     input: CardInput = Field(default_factory=CardInput)
     outputs: Annotated[DetrHead | BoxesHead | YoloHead, Field(discriminator="kind")]
     labels: Annotated[
-        Annotated[list[str], Field(min_length=1)] | dict[Annotated[int, Field(ge=0, le=9999)], str],
+        Annotated[list[str], Field(min_length=1)]
+        | Annotated[dict[Annotated[int, Field(ge=0, le=9999)], str], Field(min_length=1)],
         Field(description="Names of the classes, from 0, or by number"),
     ]
     threshold: Annotated[Share, Field(description="What scores above this is told")] = 0.5
@@ -153,6 +154,8 @@ def load_card(path: Path) -> ModelCard:
         except ValidationError as error:
             for detail in error.errors(include_url=False):
                 at = _in_the_file(tuple(detail["loc"]), read)
+                if detail["type"] == "union_tag_invalid":
+                    at = (*at, "kind")
                 what, mend = said_plainly(detail, _known(at, read), _TYPES)
                 refuse(at, what, mend)
     if problems or card is None:
@@ -174,7 +177,8 @@ def _known(at: Path_, read: YamlText) -> list[str]:
     if at[:1] == ("input",):
         return list(CardInput.model_fields)
     if at[:1] == ("outputs",) and len(at) > 1:
-        return list(_HEADS[read.data["outputs"]["kind"]].model_fields)
+        head = _HEADS.get(read.data["outputs"].get("kind"))
+        return list(head.model_fields) if head else ["kind"]
     return list(ModelCard.model_fields)
 
 

@@ -144,7 +144,7 @@ def test_one_nan_is_refused(answer: Answer, valid: NDArray[np.float32], name: st
 
 
 def test_every_precision_has_limits_and_the_fine_ones_are_finer() -> None:
-    assert set(LIMITS) == {"f32", "bf16"}
+    assert set(LIMITS) == {"f32", "f16", "bf16"}
     fine, coarse = LIMITS["f32"].clean, LIMITS["bf16"].clean
     for name in parity.Rounding.__dataclass_fields__:
         assert getattr(fine, name) < getattr(coarse, name)
