@@ -70,10 +70,10 @@ def picture_nodes(write: Writer, images: str, asked: CardInput, layout: Layout) 
         whole = write.node("Concat", count, write.constant([2], np.int64), axis=0)
         width_height = write.constant([layout.input_hw[::-1]], np.int64)
         write.node("Expand", width_height, whole, output=layout.picture_wh)
+    at = write.node("Cast", at, to=TensorProto.FLOAT)  # first: TensorRT takes bytes only to cast them
     if asked.colour == "bgr":
         at = write.node("Gather", at, write.constant([2, 1, 0], np.int64), axis=3)
     if layout.dtype != "uint8":
-        at = write.node("Cast", at, to=TensorProto.FLOAT)
         at = write.node("Mul", at, write.constant(asked.scale))
         at = write.node("Sub", at, write.constant(asked.mean))
         at = write.node("Div", at, write.constant(asked.std))
