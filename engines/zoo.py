@@ -18,17 +18,27 @@ from engines.hub.family import family_of
 from engines.hub.reading import read
 from engines.hub.resolve import resolve
 from engines.own.family import own_family
+from engines.tasks.act import ActTask
+from engines.tasks.classify import ClassifyTask
 from engines.tasks.detect import DetectTask
 from engines.tasks.followed import followed
 from engines.tasks.heads import BoxesTask, YoloTask
 from engines.tasks.panoptic import PanopticTask
 from engines.tasks.query_tracks import QueryTrackTask
+from engines.tasks.semantic import SemanticTask
 from engines.tasks.track import TrackTask
 from streamer.errors import EngineError
 from streamer.model_names import FORMS
 from streamer.ports import Engine, EngineSpec, Task
 
 WEIGHTS = Path(__file__).parent / "weights"
+
+# Parts that may run in 16 bits. A ViT has as many blocks as its config says: those that are not there are passed over.
+_BLOCKS = tuple(f"blocks.{i}" for i in range(48))
+_TRUNK = tuple(f"backbone.{block}" for block in _BLOCKS)
+_DECODER = tuple(
+    f"{p}.{i}" for p in ("decode_head.steps", "decode_head.level", "neck.smooth") for i in range(4)
+)
 
 FAMILIES: tuple[Family, ...] = (
     Family(
@@ -40,13 +50,42 @@ FAMILIES: tuple[Family, ...] = (
         gate="engines.build.parity",
         low_precision_parts=("backbone", "context", "pyramid"),
     ),
-    Family(name="detr", format="sightline.detr/1", loader="engines.models.detr:load_detr", task="detect"),
+    Family(
+        name="detr",
+        format="sightline.detr/1",
+        loader="engines.models.detr:load_detr",
+        task="detect",
+        low_precision_parts=("backbone", "input_proj", "transformer.encoder"),
+    ),
     Family(
         name="detr-panoptic",
         format="sightline.detr-panoptic/1",
         loader="engines.models.detr_masks:load_detr_masks",
         task="panoptic",
         gate="engines.build.chosen",
+        low_precision_parts=("detr.backbone", "detr.input_proj", "detr.transformer.encoder", "mask_head"),
+    ),
+    Family(
+        name="vit",
+        format="sightline.vit/1",
+        loader="engines.models.vit:load_vit",
+        task="classify",
+        low_precision_parts=_BLOCKS,
+    ),
+    Family(
+        name="setr",
+        format="sightline.setr/1",
+        loader="engines.models.setr:load_setr",
+        task="semantic",
+        low_precision_parts=(*_TRUNK, *_DECODER),
+    ),
+    Family(
+        name="vtn",
+        format="sightline.vtn/1",
+        loader="engines.models.vtn:load_vtn",
+        task="act",
+        stages="engines.models.vtn_stages",
+        low_precision_parts=_TRUNK,
     ),
     Family(
         name="trackformer",
@@ -54,6 +93,7 @@ FAMILIES: tuple[Family, ...] = (
         loader="engines.models.trackformer:load_trackformer",
         task="query-track",
         stages="engines.models.trackformer_stages",
+        low_precision_parts=("backbone",),
     ),
     Family(
         name="trackformer-detr",
@@ -61,14 +101,18 @@ FAMILIES: tuple[Family, ...] = (
         loader="engines.models.trackformer_detr:load_trackformer_detr",
         task="query-track",
         stages="engines.models.trackformer_stages",
+        low_precision_parts=("backbone",),
     ),
 )
 
 _TASKS: Mapping[str, Callable[[EngineSpec], Task[Any]]] = {
+    "act": ActTask.from_spec,
+    "classify": ClassifyTask.from_spec,
     "boxes": followed(BoxesTask.from_spec),
     "detect": followed(DetectTask.from_spec),
     "panoptic": PanopticTask.from_spec,
     "query-track": QueryTrackTask.from_spec,
+    "semantic": SemanticTask.from_spec,
     "track": TrackTask.from_spec,
     "yolo": followed(YoloTask.from_spec),
 }

@@ -69,6 +69,9 @@ def build(recipe: Recipe, digest: str, folder: Path, say: Callable[[str], None])
     write_engine_file(folder, spec)
 
 
+_RULED = ("track", "detect", "panoptic", "act", "classify")  # tasks whose rules a card may set
+
+
 def _artefact(recipe: Recipe, folder: Path, spec: EngineSpec, shared: Path) -> Artefact:
     return Artefact(folder, spec, recipe.weights, recipe.family.loader, recipe.lanes, shared)
 
@@ -86,7 +89,7 @@ def _meta(recipe: Recipe, config: dict[str, Any]) -> dict[str, Any]:
         "task": recipe.family.task,
         "labels": list(config.get("labels", ())),
         "config": config,
-        **{task: card.get(task, {}) for task in ("track", "detect", "panoptic")},  # rules, by task
+        **{task: card.get(task, {}) for task in _RULED},
         "low_precision_parts": list(recipe.family.low_precision_parts),
     }
 

@@ -26,7 +26,7 @@ DETECT_NAMES = ("pred_logits", "pred_boxes")
 SEMANTIC_NAMES = ("map",)
 OUTPUT_NAMES = DETECT_NAMES
 
-MOST_CLASSES = 256  # of a class map: it is uint8
+MOST_CLASSES = 255  # of a class map: it is uint8, and 255 says that nothing was seen
 
 
 @dataclass(frozen=True, slots=True)

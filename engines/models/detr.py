@@ -157,10 +157,11 @@ class Detr(nn.Module):
 
 def normalised(images: Tensor, content_hw: Tensor) -> Tensor:
     """u8 (B, H, W, 3) RGB to f32 (B, 3, H, W), ImageNet's mean and deviation taken out; padding becomes 0, the mean."""
-    height, width = images.shape[1:3]
+    numbers = images.float()  # before all else: TensorRT takes bytes only to cast them
+    height, width = numbers.shape[1:3]
     scale = torch.tensor([1 / (255 * s) for s in IMAGENET_STD]).view(1, 3, 1, 1)
     shift = torch.tensor([m / s for m, s in zip(IMAGENET_MEAN, IMAGENET_STD, strict=True)]).view(1, 3, 1, 1)
-    pixels = images.permute(0, 3, 1, 2).float() * scale - shift
+    pixels = numbers.permute(0, 3, 1, 2) * scale - shift
     rows = (torch.arange(height, dtype=torch.float32) < content_hw[:, :1]).float()  # (B, H)
     columns = (torch.arange(width, dtype=torch.float32) < content_hw[:, 1:]).float()  # (B, W)
     return pixels * rows[:, None, :, None] * columns[:, None, None, :]
