@@ -29,6 +29,8 @@ def build(recipe: Recipe, digest: str, folder: Path, say: Callable[[str], None])
     backend = registry.backend(recipe.backend)
     say("loading the weights")
     module = reference_backend.load_module(recipe.family.loader, recipe.weights)
+    for note in getattr(module, "notes", ()):
+        say(note)
     config = getattr(module, "config", None)
     meta = _meta(recipe, dataclasses.asdict(config) if config is not None else {})
     spec: EngineSpec | None = None
@@ -41,7 +43,9 @@ def build(recipe: Recipe, digest: str, folder: Path, say: Callable[[str], None])
             digest=digest,
             inputs=graph.inputs,
             outputs=graph.outputs,
-            max_batch_size=recipe.max_batch_size,
+            max_batch_size=min(
+                recipe.max_batch_size, getattr(module, "max_batch_size", recipe.max_batch_size)
+            ),
             meta=meta,
         )
         compiling = f"compiling {graph.name} for {recipe.backend} {recipe.precision}"
