@@ -33,6 +33,7 @@ CONFIGS = {
         head_channels=8,
         decoder="mla",
         blocks=(0, 1, 2, 3),
+        logits=True,
     ),
     "vtn": VtnConfig(
         **SMALL,
