@@ -13,11 +13,12 @@ BIN := $(VENV)/bin
 ASKED := $(shell cat pyproject.toml constraints.txt | sha256sum | cut -c1-16)
 RUN_STAMP := $(VENV)/.installed-run-$(ASKED)
 DEV_STAMP := $(VENV)/.installed-dev-$(ASKED)
+RTX_STAMP := $(VENV)/.installed-rtx-$(ASKED)
 PIP_INSTALL := $(BIN)/python -m pip install --disable-pip-version-check --no-input \
 	-c constraints.txt $(if $(TORCH_INDEX),--extra-index-url $(TORCH_INDEX))
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint types floors deps bench format schema install install-dev
+.PHONY: help demo test lint types floors deps rtx bench format schema install install-dev
 .NOTPARALLEL:
 
 help: ## what can be made
@@ -26,7 +27,7 @@ help: ## what can be made
 demo: $(RUN_STAMP) ## a street in the browser: prints the page's address when ready
 	@$(BIN)/sightline demo --port $(PORT)
 
-test: lint types floors deps ## every check and every test
+test: lint types floors rtx deps ## every check and every test
 	@$(BIN)/python -m pytest
 
 lint: $(DEV_STAMP) ## ruff: rules and format
@@ -38,6 +39,8 @@ types: $(DEV_STAMP) ## mypy, strict
 
 floors: $(DEV_STAMP) ## import-linter: who may import whom
 	$(BIN)/lint-imports
+
+rtx: $(RTX_STAMP) ## the compiler of TensorRT for RTX: the tests build every served graph with it, no GPU needed
 
 deps: $(DEV_STAMP) ## the installed packages fit together
 	$(BIN)/python -m pip check
@@ -72,3 +75,8 @@ $(DEV_STAMP): | $(BIN)/python
 	@echo "Installing Sightline and the tools of its tests into $(VENV) (once; some minutes) …"
 	@$(PIP_INSTALL) -e '.[dev]'
 	@rm -f $(VENV)/.installed-* && touch $@ $(RUN_STAMP)
+
+$(RTX_STAMP): $(DEV_STAMP)
+	@echo "Installing the compiler of TensorRT for RTX into $(VENV) (once; 100 MB) …"
+	@$(PIP_INSTALL) -e '.[rtx]'
+	@touch $@

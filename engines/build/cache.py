@@ -36,8 +36,16 @@ LOOK, FOLLOW = "look", "follow"  # folders of the two stages
 KEEP = 12  # engines; older ones of the same name, by last use, make room
 
 
-def ensure_built(recipe: Recipe, cache_dir: Path, on_progress: Progress | None = None) -> Artefact:
+def ensure_built(
+    recipe: Recipe,
+    cache_dir: Path,
+    on_progress: Progress | None = None,
+    *,
+    deadline_s: float = BUILD_DEADLINE_S,
+) -> Artefact:
     """The engine of this recipe, from the cache or built now; `on_progress` gets one line a step.
+
+    A build that is not over after `deadline_s` is ended.
 
     Raises ParityError if the engine does not answer as its reference does, EngineError if it cannot be built.
     """
@@ -57,7 +65,7 @@ def ensure_built(recipe: Recipe, cache_dir: Path, on_progress: Progress | None =
                 say(f"engine {what}: from the cache, nothing to build")
                 return found
             say(f"engine {what}: building it, once for this machine")
-            _build(recipe, digest, folder, say)
+            _build(recipe, digest, folder, say, deadline_s)
             _prune(cache_dir, f"{recipe.name}-{recipe.backend}-{recipe.precision}-")
     except OSError as error:
         raise EngineError(
@@ -132,13 +140,13 @@ def _open(folder: Path, recipe: Recipe, digest: str) -> Artefact | None:
     return Artefact(folder, spec, recipe.weights, recipe.family.loader, recipe.lanes)
 
 
-def _build(recipe: Recipe, digest: str, folder: Path, say: Progress) -> None:
+def _build(recipe: Recipe, digest: str, folder: Path, say: Progress, deadline_s: float) -> None:
     """Run the child in a folder beside the final one; called under the recipe's lock."""
     for stale in folder.parent.glob(f".{digest[:16]}.build-*"):  # of a builder that died
         shutil.rmtree(stale, ignore_errors=True)
     part = Path(tempfile.mkdtemp(prefix=f".{digest[:16]}.build-", dir=folder.parent))
     try:
-        _run_child(recipe, digest, part, say)
+        _run_child(recipe, digest, part, say, deadline_s)
         if folder.exists():  # damaged, or `_open` had taken it
             shutil.rmtree(folder)
         part.rename(folder)
@@ -146,13 +154,13 @@ def _build(recipe: Recipe, digest: str, folder: Path, say: Progress) -> None:
         shutil.rmtree(part, ignore_errors=True)
 
 
-def _run_child(recipe: Recipe, digest: str, part: Path, say: Progress) -> None:
+def _run_child(recipe: Recipe, digest: str, part: Path, say: Progress, deadline_s: float) -> None:
     run_child(
         "engines.build.worker",
         [str(part), digest, recipe.to_json()],
         part / LOG_FILE,
         f"building {recipe.name}",
-        BUILD_DEADLINE_S,
+        deadline_s,
         lambda stage: say(f"engine {recipe.name}: {stage}"),
     )
 

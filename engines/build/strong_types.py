@@ -67,7 +67,7 @@ def _only_moved(model: ModelProto, name: str) -> bool:
                 met = True
             elif node.op_type in _MOVES:
                 waiting += node.output
-            else:
+            elif node.op_type != "Shape":
                 return False
     return met
 

@@ -160,7 +160,8 @@ def normalised(images: Tensor, content_hw: Tensor) -> Tensor:
     height, width = map(int, images.shape[1:3])  # plain numbers: a tracer would keep them as tensors
     scale = torch.tensor([1 / (255 * s) for s in IMAGENET_STD]).view(1, 3, 1, 1)
     shift = torch.tensor([m / s for m, s in zip(IMAGENET_MEAN, IMAGENET_STD, strict=True)]).view(1, 3, 1, 1)
-    pixels = images.permute(0, 3, 1, 2).float() * scale - shift
+    # Cast before all else: TensorRT takes bytes only to cast them.
+    pixels = images.float().permute(0, 3, 1, 2) * scale - shift
     content = content_hw.to(torch.int32)  # integers keep their value in bfloat16
     rows = (torch.arange(height, dtype=torch.int32) < content[:, :1]).float()  # (B, H)
     columns = (torch.arange(width, dtype=torch.int32) < content[:, 1:]).float()  # (B, W)

@@ -13,6 +13,7 @@ def register(app: typer.Typer) -> None:
     group = typer.Typer(no_args_is_help=True, help="Measure this machine.")
     group.callback()(_group)
     group.command(epilog="Example: `sightline bench pipeline --streams 4 --json`")(pipeline)
+    group.command(epilog="Example: `sightline bench gpu --out docs/results`")(gpu)
     app.add_typer(group, name="bench")
 
 
@@ -69,6 +70,40 @@ def pipeline(
         typer.echo(json.dumps(found))
     else:
         _tell(found)
+
+
+def gpu(
+    budget: Annotated[
+        float,
+        typer.Option(min=30, help="Seconds for all of it; a family gets an equal part of what is left."),
+    ] = 540.0,
+    out: Annotated[Path, typer.Option(help="The folder that the JSON file goes to.")] = Path("docs/results"),
+    data_dir: Annotated[
+        Path | None,
+        typer.Option(help="Where engines are cached; default: the usual data folder.", show_default=False),
+    ] = None,
+) -> None:
+    """Every model family on this machine's GPU: parity with torch in f32, pictures a second, latency.
+
+    Writes `gpu-DEVICE-DATE.json`. Exit code 1 on a machine without an NVIDIA GPU.
+    """
+    from rich.console import Console
+    from rich.table import Table
+
+    from streamer.commands.bars import LateBar
+    from streamer.commands.bench_gpu import bench_gpu, lines, write_results
+    from streamer.config import default_data_dir
+
+    with LateBar("bench gpu") as bar:
+        found = bench_gpu(budget, (data_dir or default_data_dir()).expanduser().absolute(), bar.show)
+    path = write_results(found, out)
+    table = Table(box=None, pad_edge=False)
+    for heading in ("model", "backend", "precision", "batch", "img/s", "p50 ms", "p95 ms"):
+        table.add_column(heading, overflow="fold")
+    for row in lines(found["rows"]):
+        table.add_row(*row)
+    Console().print(table)
+    typer.echo(str(path))
 
 
 def _tell(found: dict[str, Any]) -> None:

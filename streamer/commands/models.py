@@ -71,19 +71,38 @@ def _measured(card: Any) -> str:
 
 def build(
     model: Annotated[
-        str, typer.Argument(help="A name of `models ls`, or a .safetensors file.")
+        str,
+        typer.Argument(
+            help="A name of `models ls`, hf://owner/name, hf://./folder, a .safetensors or an .onnx file."
+        ),
     ] = "street-nano",
-    backend: Annotated[str, typer.Option(help="openvino, onnx or torch.")] = "openvino",
-    precision: Annotated[str, typer.Option(help="auto, bf16 or f32.")] = "auto",
+    backend: Annotated[
+        str, typer.Option(help="openvino, onnx, torch, tensorrt or tensorrt-rtx.")
+    ] = "openvino",
+    precision: Annotated[str, typer.Option(help="auto, f16, bf16 or f32.")] = "auto",
     max_batch_size: Annotated[int, typer.Option(min=1, max=64, help="Streams that share a batch.")] = 8,
     data_dir: Annotated[
         Path | None, typer.Option(help="The data folder whose cache is filled.", show_default=False)
+    ] = None,
+    ahead: Annotated[
+        str | None,
+        typer.Option(
+            metavar="SM,SM…",
+            help="With tensorrt-rtx: compile for GPUs that are not here, such as 80,86,89,120. MODEL may be an "
+            ".onnx file. What is built is not verified and not served.",
+            show_default=False,
+        ),
     ] = None,
 ) -> None:
     """Compile a model and compare it with its reference, so that the first start need not.
 
     An engine that does not answer as its reference does is refused.
     """
+    if ahead is not None:
+        from streamer.commands.models_ahead import build_for
+
+        build_for(model, backend, precision, max_batch_size, data_dir, ahead)
+        return
     from engines.zoo import open_engine
     from streamer.commands.worker import shares
     from streamer.config import default_data_dir

@@ -37,15 +37,18 @@ ONLY_IN = {
     "openvino": ("engines",),
     "onnx": ("engines",),
     "onnxruntime": ("engines",),
-    "tensorrt": ("engines.backends.tensorrt",),
-    "tensorrt_rtx": ("engines.backends.tensorrt",),
+    "tensorrt": ("engines.backends.trt_flavour",),
+    "tensorrt_rtx": ("engines.backends.trt_flavour",),
+    "cuda": ("engines.backends.cuda",),
     "ray": ("streamer.cluster",),
     "fastapi": ("web",),
     "starlette": ("web",),
     "gradio": ("web",),
     "typer": ("streamer.cli", "streamer.commands"),
     "rich": ("streamer.cli", "streamer.commands"),
-    "pydantic": ("streamer.config", "streamer.addresses", "web"),
+    "transformers": ("engines.hub",),
+    "huggingface_hub": ("engines.hub",),
+    "pydantic": ("streamer.config", "streamer.model_card", "streamer.addresses", "web"),
     "yaml": ("streamer.yaml_lines",),
 }
 
@@ -107,7 +110,7 @@ def test_libraries_stay_where_they_belong(path: Path) -> None:
 
 
 def test_the_places_that_may_import_a_library_exist_or_are_to_come() -> None:
-    to_come = {"engines.backends.tensorrt", "streamer.cluster"}
+    to_come = {"streamer.cluster"}
     there = {module_name(path) for path in sources(*PACKAGES)}
     named = {place for places in ONLY_IN.values() for place in places}
     assert named - there - to_come == set()
@@ -124,6 +127,7 @@ def test_every_module_stands_on_a_floor() -> None:
 
 def test_engines_and_web_know_only_what_they_may_of_streamer() -> None:
     ground = ("types", "ports", "geometry", "masks", "clock", "errors", "config", "addresses", "metrics")
+    ground = (*ground, "model_names", "model_card")
     allowed = {
         "engines": tuple(f"streamer.{name}" for name in (*ground, "world")),
         "web": tuple(f"streamer.{name}" for name in (*ground, "wire", "client")),
@@ -152,7 +156,15 @@ def test_every_library_that_is_imported_is_declared() -> None:
         for name in imports(path) - set(sys.stdlib_module_names) - {*PACKAGES, "tests"}:
             distributions = {d.lower().replace("_", "-") for d in provides.get(name, [name])}
             # Parts of declared ones, extras that need a GPU, and Debian's own Python.
-            known = {"pydantic-core", "starlette", "tensorrt-rtx", "pynvml", "gi"}
+            known = {
+                "pydantic-core",
+                "starlette",
+                "tensorrt-rtx-cu13-bindings",
+                "tensorrt-rtx",
+                "cuda",
+                "pynvml",
+                "gi",
+            }
             if not distributions & (declared | known):
                 undeclared[name] = module_name(path)
     assert not undeclared
