@@ -10,16 +10,35 @@ from typing import Any
 
 from engines.backends.registry import Lanes
 from engines.build import Family, Recipe, ensure_built, load
+from engines.build.contents import files
 from engines.build.precision import resolve_for
 from engines.build.recipe import header
+from engines.hub.address import SCHEME, parse
+from engines.hub.family import family_of
+from engines.hub.reading import read
+from engines.hub.resolve import resolve
+from engines.own.family import own_family
+from engines.tasks.act import ActTask
+from engines.tasks.classify import ClassifyTask
 from engines.tasks.detect import DetectTask
+from engines.tasks.followed import followed
+from engines.tasks.heads import BoxesTask, YoloTask
 from engines.tasks.panoptic import PanopticTask
 from engines.tasks.query_tracks import QueryTrackTask
+from engines.tasks.semantic import SemanticTask
 from engines.tasks.track import TrackTask
 from streamer.errors import EngineError
+from streamer.model_names import FORMS
 from streamer.ports import Engine, EngineSpec, Task
 
 WEIGHTS = Path(__file__).parent / "weights"
+
+# Parts that may run in 16 bits. A ViT has as many blocks as its config says: those that are not there are passed over.
+_BLOCKS = tuple(f"blocks.{i}" for i in range(48))
+_TRUNK = tuple(f"backbone.{block}" for block in _BLOCKS)
+_DECODER = tuple(
+    f"{p}.{i}" for p in ("decode_head.steps", "decode_head.level", "neck.smooth") for i in range(4)
+)
 
 FAMILIES: tuple[Family, ...] = (
     Family(
@@ -47,6 +66,28 @@ FAMILIES: tuple[Family, ...] = (
         low_precision_parts=("detr.backbone", "detr.input_proj", "detr.transformer.encoder", "mask_head"),
     ),
     Family(
+        name="vit",
+        format="sightline.vit/1",
+        loader="engines.models.vit:load_vit",
+        task="classify",
+        low_precision_parts=_BLOCKS,
+    ),
+    Family(
+        name="setr",
+        format="sightline.setr/1",
+        loader="engines.models.setr:load_setr",
+        task="semantic",
+        low_precision_parts=(*_TRUNK, *_DECODER),
+    ),
+    Family(
+        name="vtn",
+        format="sightline.vtn/1",
+        loader="engines.models.vtn:load_vtn",
+        task="act",
+        stages="engines.models.vtn_stages",
+        low_precision_parts=_TRUNK,
+    ),
+    Family(
         name="trackformer",
         format="sightline.trackformer/1",
         loader="engines.models.trackformer:load_trackformer",
@@ -65,10 +106,15 @@ FAMILIES: tuple[Family, ...] = (
 )
 
 _TASKS: Mapping[str, Callable[[EngineSpec], Task[Any]]] = {
-    "detect": DetectTask.from_spec,
+    "act": ActTask.from_spec,
+    "classify": ClassifyTask.from_spec,
+    "boxes": followed(BoxesTask.from_spec),
+    "detect": followed(DetectTask.from_spec),
     "panoptic": PanopticTask.from_spec,
     "query-track": QueryTrackTask.from_spec,
+    "semantic": SemanticTask.from_spec,
     "track": TrackTask.from_spec,
+    "yolo": followed(YoloTask.from_spec),
 }
 
 
@@ -91,8 +137,13 @@ def list_models() -> list[ModelCard]:
 
 
 def describe(model: str) -> dict[str, Any]:
-    """What is known of a model by name or file, as plain JSON: name, family, task, weights, size, config, card."""
-    card = _card(find_weights(model))
+    """What is known of a model in any form, as plain JSON: name, family, task, weights, size, config, card."""
+    name, weights, family = found(model)
+    if weights.suffix != ".safetensors":
+        size = sum(path.stat().st_size for path in files(weights))
+        plain = {"name": name, "family": family.name, "task": family.task, "weights": str(weights)}
+        return {**plain, "size_bytes": size, "config": {}, "card": {}}
+    card = _card(weights)
     return {
         "name": card.name,
         "family": card.family,
@@ -134,7 +185,7 @@ def open_engine(
     cache_dir: Path | None = None,
     on_progress: Callable[[str], None] | None = None,
 ) -> Engine:
-    """A model by name (see `list_models`) or by the path of its .safetensors file, ready to infer.
+    """A model by name (see `list_models`), file or address (see `found`), ready to infer.
 
     Built and compared with its reference if the cache does not have it; `on_progress` is told which, a line a step.
     `streams` is how many calls of `infer` run side by side, on `threads` threads in all (None: every usable CPU).
@@ -167,10 +218,9 @@ def recipe_for(
     """What `open_engine` would build; arguments as there."""
     if max_batch_size < 1:
         raise EngineError(f"max_batch_size {max_batch_size} holds no picture", mend="give 1 or more")
-    weights = find_weights(model)
-    family = _family(weights)
+    name, weights, family = found(model)
     return Recipe(
-        name=weights.stem,
+        name=name,
         weights=weights,
         family=family,
         backend=backend,
@@ -178,6 +228,29 @@ def recipe_for(
         max_batch_size=max_batch_size,
         lanes=Lanes.of(threads, streams),
     )
+
+
+def found(model: str) -> tuple[str, Path, Family]:
+    """A model in any of its forms: its name, its file or folder, and what is to be built of it.
+
+    The forms: a name of `list_models`, a .safetensors file, `hf://…` (engines/hub), an .onnx file with its card beside
+    it (engines/own). Raises EngineError, or ConfigError for mistakes in a card, a line each.
+    """
+    if model.startswith(SCHEME):
+        address = parse(model)
+        folder = resolve(address)
+        return address.name, folder, family_of(read(folder), address)
+    if "://" in model:
+        raise EngineError(
+            f"{model.partition('://')[0]}: is no scheme that a model can have",
+            where=model,
+            mend=f"write {FORMS}",
+        )
+    if model.endswith(".onnx"):
+        graph = Path(model).expanduser().absolute()
+        return graph.stem, graph, own_family(graph)
+    weights = find_weights(model)
+    return weights.stem, weights, _family(weights)
 
 
 def find_weights(model: str) -> Path:

@@ -6,9 +6,8 @@ repr, message and log: show a URL only through `redact_url`.
 
 from __future__ import annotations
 
-import difflib
 import os
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -25,6 +24,8 @@ from pydantic_core import ErrorDetails
 
 from streamer.addresses import checked_url, is_loopback, local_file, redact_url
 from streamer.errors import ConfigError
+from streamer.mistakes import ConfigFileError, field_name, said_plainly
+from streamer.model_names import placed_model
 from streamer.yaml_lines import Path_, YamlText, read_yaml
 
 __all__ = [
@@ -38,6 +39,10 @@ __all__ = [
     "stream_config",
 ]
 
+MODEL_FORMS = (
+    "A name of `sightline models ls`, hf://owner/name, hf://./folder, a .safetensors file, "
+    "or an .onnx file with its card (the same name in .yaml) beside it"
+)
 STREAM_NAME = r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,63}$"
 
 
@@ -66,7 +71,7 @@ class StreamConfig(_Strict):
         ),
     ]
     task: Annotated[Literal["track"], Field(description="What to do with each picture")] = "track"
-    model: Annotated[str, Field(min_length=1, description="A name of `sightline models ls`")] = "street-nano"
+    model: Annotated[str, Field(min_length=1, description=MODEL_FORMS)] = "street-nano"
     loop: Annotated[bool, Field(description="Files: start again at the end")] = False
     realtime: Annotated[
         bool | None, Field(description="Files: pace by their clock; default: as fast as possible")
@@ -138,17 +143,6 @@ class Config(_Strict):
         return self
 
 
-class ConfigFileError(ConfigError):
-    """All mistakes of one file: `problems` holds each as a ConfigError, str() has one line for each."""
-
-    def __init__(self, problems: Sequence[ConfigError]) -> None:
-        self.problems = tuple(problems)
-        super().__init__(f"{len(self.problems)} mistakes")
-
-    def __str__(self) -> str:
-        return "\n".join(str(problem) for problem in self.problems)
-
-
 def load_config(path: Path | str, *, environ: Mapping[str, str] | None = None) -> Config:
     """Read, fill in `${ENV}` and check a YAML file. Raises ConfigError with a line for every mistake in it.
 
@@ -170,7 +164,7 @@ def load_config(path: Path | str, *, environ: Mapping[str, str] | None = None) -
         problems.append((line, ConfigError(what, where=where, mend=mend)))
 
     for found in read.problems:
-        refuse(found.line, _field_name(found.path), found.what, found.mend)
+        refuse(found.line, field_name(found.path), found.what, found.mend)
     if read.data is None and not problems:
         refuse(1, "", "the file is empty", "write at least streams: {door: rtsp://camera/stream}")
     elif read.data is not None and not isinstance(read.data, dict):
@@ -180,7 +174,7 @@ def load_config(path: Path | str, *, environ: Mapping[str, str] | None = None) -
         data, origins = _with_stream_list(read)
         broken = {found.path for found in read.problems}
         for at, what, mend in _missing_and_doubled(data, path.parent):
-            refuse(read.line_of(origins(at)), _field_name(origins(at)), what, mend)
+            refuse(read.line_of(origins(at)), field_name(origins(at)), what, mend)
         try:
             config = Config.model_validate(data)
         except ConfigError as error:
@@ -192,7 +186,7 @@ def load_config(path: Path | str, *, environ: Mapping[str, str] | None = None) -
                 at = origins(tuple(detail["loc"]))
                 if at not in broken:
                     what, mend = _said_plainly(detail, StreamConfig if at[:1] == ("streams",) else Config)
-                    refuse(read.line_of(at), _field_name(at), what, mend)
+                    refuse(read.line_of(at), field_name(at), what, mend)
     if problems or config is None:
         problems.sort(key=lambda item: item[0])
         raise ConfigFileError([problem for _, problem in problems])
@@ -206,7 +200,7 @@ def stream_config(fields: Mapping[str, Any], *, where: str = "") -> StreamConfig
     except ValidationError as error:
         detail = error.errors(include_url=False, include_input=False)[0]
         what, mend = _said_plainly(detail, StreamConfig)
-        field = _field_name(tuple(detail["loc"]))
+        field = field_name(tuple(detail["loc"]))
         raise ConfigError(what, where=f"{where}: {field}" if where else field, mend=mend) from None
 
 
@@ -283,6 +277,10 @@ def _missing_and_doubled(data: dict[str, Any], folder: Path) -> Iterator[tuple[P
                     "give each its own name",
                 )
             names.add(name)
+        if isinstance(model := stream.get("model"), str):
+            stream["model"], wrong = placed_model(model, folder.absolute())
+            if wrong:
+                yield ("streams", i, "model"), *wrong
         if isinstance(url, str) and url.strip() and (file := local_file(url)) is not None:
             file = folder.absolute() / file
             stream["url"] = str(file)
@@ -296,47 +294,19 @@ def _open_to_others(host: str) -> tuple[str, str]:
     return what, "set token: ${SIGHTLINE_TOKEN}, or host: 127.0.0.1"
 
 
-def _field_name(path: Path_) -> str:
-    return ".".join(str(part) for part in path)
-
-
-_KNOWN_TYPES = {
-    "string_type": "text",
-    "bool_parsing": "true or false",
-    "bool_type": "true or false",
-    "int_parsing": "a whole number",
-    "int_type": "a whole number",
-    "int_from_float": "a whole number",
-    "float_parsing": "a number",
-    "float_type": "a number",
+_TYPES = {
     "list_type": "a list (- name: …) or a mapping (door: rtsp://…)",
     "model_type": "a mapping such as {name: door, url: rtsp://camera/stream}",
     "model_attributes_type": "a mapping such as {name: door, url: rtsp://camera/stream}",
-    "path_type": "a path",
 }
 
 
 def _said_plainly(detail: ErrorDetails, model: type[_Strict]) -> tuple[str, str]:
-    """(what is wrong, how to mend it) for one of pydantic's findings; never shows the value, it may be a secret."""
-    kind, context = detail["type"], detail.get("ctx", {})
-    path = tuple(detail["loc"])
-    if kind == "extra_forbidden":
-        if model is Config and path[-1] in StreamConfig.model_fields:
-            return "this key belongs to a stream", "move it under the stream's name"
-        close = difflib.get_close_matches(str(path[-1]), list(model.model_fields), n=1)
-        mend = f"did you mean {close[0]}?" if close else f"known keys: {', '.join(model.model_fields)}"
-        return "unknown key", mend
-    if kind == "missing":
-        return f"{path[-1]} is missing", f"add {path[-1]}: …"
-    if kind == "bad_url":
-        return str(context["what"]), str(context["mend"])
-    if kind in _KNOWN_TYPES:
-        return "wrong type", f"write {_KNOWN_TYPES[kind]}"
-    if kind == "literal_error":
-        return "not one of the choices", f"write {context['expected']}"
-    if kind == "string_pattern_mismatch" and path[-1] == "name":
+    kind, last = detail["type"], detail["loc"][-1]
+    if kind == "extra_forbidden" and model is Config and last in StreamConfig.model_fields:
+        return "this key belongs to a stream", "move it under the stream's name"
+    if kind == "string_pattern_mismatch" and last == "name":
         return "not a name", "use up to 64 letters, digits, - _ and ., starting with a letter or digit"
     if kind == "string_pattern_mismatch":
         return "not an address of Redis", "write redis://host:port, rediss://… or unix:///path"
-    message = detail["msg"]
-    return "out of range", message[0].lower() + message[1:]
+    return said_plainly(detail, model.model_fields, _TYPES)

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from streamer.types import Hw, MaskRLE
+from streamer.types import U8, Hw, MaskRLE
 
 
 def rle_from_mask(mask: NDArray[np.bool_]) -> MaskRLE:
@@ -60,3 +60,20 @@ def mask_from_rle(rle: MaskRLE) -> NDArray[np.bool_]:
 def areas(masks: Sequence[MaskRLE]) -> list[int]:
     """Foreground pixels of each mask."""
     return [sum(m.counts[1::2]) for m in masks]
+
+
+def runs_from_map(classes: U8) -> tuple[U8, NDArray[np.int64]]:
+    """A class map u8 (H, W) as runs, column by column: classes (n,) and lengths (n,), no two neighbours alike."""
+    flat = classes.ravel(order="F")
+    bounds = np.concatenate([[0], np.flatnonzero(flat[1:] != flat[:-1]) + 1, [flat.size]])
+    return flat[bounds[:-1]], np.diff(bounds)
+
+
+def map_from_runs(values: Sequence[int], counts: Sequence[int], size_hw: Hw) -> U8:
+    """The class map u8 (H, W) of `runs_from_map`; raises ValueError if the runs do not fill the grid."""
+    h, w = size_hw
+    if len(values) != len(counts) or sum(counts) != h * w or any(c < 0 for c in counts):
+        raise ValueError(
+            f"{len(values)} runs, {len(counts)} lengths that sum to {sum(counts)}, not to {h}x{w}"
+        )
+    return np.repeat(np.asarray(values, np.uint8), counts).reshape(w, h).T

@@ -9,6 +9,7 @@ import platform
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, cast
+from urllib.parse import parse_qsl
 
 import numpy as np
 import torch
@@ -73,10 +74,11 @@ def _has_gpu() -> bool:
 
 
 def load_module(loader: str, weights: Path) -> nn.Module:
-    """The module that `loader` (`module:function`) makes of the weights, in eval mode."""
-    module, _, function = loader.partition(":")
-    make = cast(Callable[[Path], nn.Module], getattr(importlib.import_module(module), function))
-    return make(weights).eval()
+    """The module that `loader` (`module:function`, or with a query of further arguments) makes of the weights."""
+    module, _, rest = loader.partition(":")
+    function, _, query = rest.partition("?")
+    make = cast(Callable[..., nn.Module], getattr(importlib.import_module(module), function))
+    return make(weights, **dict(parse_qsl(query))).eval()
 
 
 class TorchEngine:

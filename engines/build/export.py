@@ -9,9 +9,9 @@ from __future__ import annotations
 
 import importlib
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import onnx
@@ -35,26 +35,40 @@ def export(
 ) -> tuple[tuple[TensorSpec, ...], tuple[TensorSpec, ...], dict[str, torch.Tensor]]:
     """Write `module` to `path`; returns what goes in and what comes out, with -1 for the batch, and its answer.
 
-    `inputs` may hold more than `names_in`. Raises RuntimeError or onnx's ValidationError when the module cannot be
+    `inputs` may hold more than `names_in`. A module that is a graph already has `write_graph(path)`, and is not traced.
+    Raises RuntimeError or onnx's ValidationError when the module cannot be
     exported.
     """
     given = tuple(inputs[name] for name in names_in)
     with warnings.catch_warnings(), torch.inference_mode():
         warnings.simplefilter("ignore")  # the tracer's notes on itself; the gate judges its work
-        torch.onnx.export(
-            module,
-            given,
-            str(path),
-            input_names=list(names_in),
-            output_names=list(names_out),
-            dynamic_axes={name: {0: "B"} for name in (*names_in, *names_out)},
-            opset_version=OPSET,
-            dynamo=False,
-        )
+        if hasattr(module, "write_graph"):
+            cast(Callable[[Path], None], module.write_graph)(path)
+        else:
+            _trace(module, given, names_in, names_out, path)
         answer: tuple[torch.Tensor, ...] = tuple(module(*given))
-    onnx.checker.check_model(onnx.load(str(path)))
+    onnx.checker.check_model(str(path))
     outputs = dict(zip(names_out, answer, strict=True))
     return _specs({name: inputs[name] for name in names_in}), _specs(outputs), outputs
+
+
+def _trace(
+    module: nn.Module,
+    given: tuple[torch.Tensor, ...],
+    names_in: Sequence[str],
+    names_out: Sequence[str],
+    path: Path,
+) -> None:
+    torch.onnx.export(
+        module,
+        given,
+        str(path),
+        input_names=list(names_in),
+        output_names=list(names_out),
+        dynamic_axes={name: {0: "B"} for name in (*names_in, *names_out)},
+        opset_version=OPSET,
+        dynamo=False,
+    )
 
 
 def examples(module: nn.Module, family: Family) -> dict[str, torch.Tensor]:

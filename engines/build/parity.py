@@ -16,14 +16,12 @@ from dataclasses import asdict, dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.optimize import linear_sum_assignment
 
 from engines.build.recipe import NOISE
+from engines.build.rows import apart, apart_in_sizes, high, paired, sigmoid
 from streamer.errors import ParityError
 from streamer.ports import Tensors
 from streamer.types import F32, I64
-
-SMALLEST = 0.05  # a box is taken to be at least this wide and high, in picture sizes, when pairs are sought
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,30 +138,23 @@ def compare(reference: Tensors, answer: Tensors, inputs: Tensors, kind: str, pre
     """The differences of one batch. Tensors as the street model takes and gives them."""
     limits, track_valid = LIMITS[precision], inputs["track_valid"]
     batch, slots = track_valid.shape
-    scores, other_scores = _sigmoid(reference["pred_logits"]), _sigmoid(answer["pred_logits"])
+    scores, other_scores = sigmoid(reference["pred_logits"]), sigmoid(answer["pred_logits"])
     found: list[tuple[int, int, int]] = []
     swaps, unseen = 0, 0.0
     touched = np.zeros(batch, bool)
     for b in range(batch):
         found += [(b, i, i) for i in np.flatnonzero(track_valid[b] > 0.5).tolist()]
-        apart = np.maximum(
-            _apart(scores[b, slots:], other_scores[b, slots:]) / limits.pair_score,
-            _apart_in_sizes(reference["pred_boxes"][b, slots:], answer["pred_boxes"][b, slots:])
+        far = np.maximum(
+            apart(scores[b, slots:], other_scores[b, slots:]) / limits.pair_score,
+            apart_in_sizes(reference["pred_boxes"][b, slots:], answer["pred_boxes"][b, slots:])
             / limits.pair_box,
         )  # (Q, Q); a pair is below 1
-        apart = np.nan_to_num(
-            np.minimum(apart, 1), nan=1
-        )  # how far strangers are apart must not decide pairs
-        for i, j in zip(*(side.tolist() for side in linear_sum_assignment(apart)), strict=True):
-            if apart[i, j] < 1:
-                found.append((b, slots + i, slots + j))
-            else:
-                swaps += 1
-                touched[b] = True
-                if (
-                    apart[i].min() >= 1
-                ):  # else another row sees the same: seeds lie in heaps on a large object
-                    unseen = max(unseen, float(scores[b, slots + i].max()))
+        rows, alone, unlike = paired(far)
+        found += [(b, slots + i, slots + j) for i, j in rows.tolist()]
+        swaps += len(alone)
+        touched[b] = bool(alone)
+        # Of the others another row sees the same: seeds lie in heaps on a large object.
+        unseen = max([unseen, *(float(scores[b, slots + i].max()) for i in unlike)])
     pairs = _Pairs(*np.array(found, np.int64).reshape(-1, 3).T)
     objects = batch * (scores.shape[1] - slots)
     return Comparison(
@@ -200,11 +191,11 @@ def _rounding(
     reference: Tensors, answer: Tensors, pairs: _Pairs, pictures: NDArray[np.bool_], quantile: float
 ) -> Rounding:
     mine, its = (pairs.picture, pairs.row), (pairs.picture, pairs.other)
-    scores = np.abs(_sigmoid(reference["pred_logits"][mine]) - _sigmoid(answer["pred_logits"][its]))
+    scores = np.abs(sigmoid(reference["pred_logits"][mine]) - sigmoid(answer["pred_logits"][its]))
     boxes = np.abs(reference["pred_boxes"][mine] - answer["pred_boxes"][its])
     return Rounding(
-        scores=_high(scores.max(axis=-1), quantile),
-        boxes=_high(boxes.max(axis=-1), quantile),
+        scores=high(scores.max(axis=-1), quantile),
+        boxes=high(boxes.max(axis=-1), quantile),
         queries=_relative(reference["next_hs"][mine], answer["next_hs"][its]),
         mask_kernels=_relative(reference["mask_embed"][mine], answer["mask_embed"][its]),
         mask_features=_relative(reference["mask_features"][pictures], answer["mask_features"][pictures]),
@@ -228,30 +219,9 @@ def _flips(reference: Tensors, answer: Tensors, pairs: _Pairs) -> float:
     return flipped / cells if cells else 0.0
 
 
-def _apart(a: F32, b: F32) -> F32:
-    """(N, d) and (M, d) to the largest coordinate difference of each two rows, (N, M)."""
-    apart: F32 = np.abs(a[:, None] - b[None, :]).max(axis=-1)
-    return apart
-
-
-def _apart_in_sizes(a_cxcywh: F32, b_cxcywh: F32) -> F32:
-    """(N, 4) and (M, 4) boxes to their largest difference in units of box a's width and height, (N, M)."""
-    size = np.maximum(np.tile(a_cxcywh[:, 2:], 2), SMALLEST)[:, None]  # (N, 1, 4): w h w h
-    apart: F32 = (np.abs(a_cxcywh[:, None] - b_cxcywh[None, :]) / size).max(axis=-1)
-    return apart
-
-
 def _relative(reference: F32, answer: F32) -> float:
     """Root mean square of the difference as a share of the reference's."""
     if not reference.size:
         return 0.0
     scale = float(np.sqrt(np.mean(np.square(reference, dtype=np.float64))))
     return float(np.sqrt(np.mean(np.square(reference - answer, dtype=np.float64)))) / max(scale, 1e-12)
-
-
-def _high(values: F32, quantile: float) -> float:
-    return float(np.quantile(values, quantile)) if values.size else 0.0
-
-
-def _sigmoid(x: F32) -> F32:
-    return (1 / (1 + np.exp(-np.clip(x, -30, 30)))).astype(np.float32, copy=False)

@@ -22,12 +22,14 @@ from typing import Any
 
 from engines.backends import registry
 from engines.backends.registry import Lanes
+from engines.build.contents import digest, sha256
 from streamer.errors import EngineError
 
 NOISE = "noise"  # names a batch of random pixels: its rows score alike, and none of them is an object
 LAYOUT = 2  # of a built folder; a change makes every older folder invisible
 _BUILD_SOURCES = (
     "engines.backends.casting",
+    "engines.build.contents",
     "engines.build.export",
     "engines.build.graphs",
     "engines.build.inputs",
@@ -48,7 +50,10 @@ class Family:
     (LOOK_INPUTS, LOOK_OUTPUTS, FOLLOW_INPUTS, FOLLOW_OUTPUTS, `cut`), empty for a model without one. `gate` is the
     module that compares an engine with its reference (`compare`, `gate`, `LIMITS`). The family's module may have
     `natural_inputs(blank, pictures, reference)` for inputs that pictures alone do not make, such as tracks; a torch
-    module may have `input_names` and `output_names` that differ from its family's, as where heads are optional.
+    module may have `input_names` and `output_names` that differ from its family's, as where heads are optional, and
+    `max_batch_size` and `notes` (lines for the user) where its graph cannot hold every batch. `distributions` are the
+    installed packages, beyond the exporter's, whose versions decide what the graph is. A loader may end in a query,
+    `module:function?height=480`: its fields are given to the function as text.
     `low_precision_parts` are attributes of the torch module (dotted for deeper ones) that may run in 16 bits where the
     graph's types decide; those that a model has not are passed over. Boxes and logits are best left out.
     """
@@ -60,6 +65,7 @@ class Family:
     stages: str = ""
     gate: str = "engines.build.closeness"
     low_precision_parts: tuple[str, ...] = ()
+    distributions: tuple[str, ...] = ()
 
     @property
     def module(self) -> str:
@@ -80,8 +86,12 @@ class Recipe:
 
     @property
     def card(self) -> Path:
-        """The JSON file beside the weights that says what they are; may be absent."""
-        return self.weights.with_suffix(".json")
+        """The JSON file beside the weights (or in their folder) that says what they are; may be absent."""
+        if self.weights.is_dir():
+            return self.weights / "sightline.json"
+        return self.weights.with_suffix(
+            ".json" if self.weights.suffix == ".safetensors" else ".sightline.json"
+        )
 
     @property
     def stages(self) -> str:
@@ -96,7 +106,7 @@ class Recipe:
         return {
             "layout": LAYOUT,
             "name": self.name,
-            "weights": sha256(self.weights),
+            "weights": digest(self.weights),
             "card": sha256(self.card) if self.card.exists() else None,
             "sources": {name: sha256(path)[:16] for name, path in sources},
             "family": asdict(self.family),
@@ -104,7 +114,10 @@ class Recipe:
             "precision": self.precision,
             "max_batch_size": self.max_batch_size,
             "lanes": asdict(self.lanes),
-            "versions": {d: version(d) for d in (*_EXPORTERS, *registry.distributions(self.backend))},
+            "versions": {
+                d: version(d)
+                for d in (*_EXPORTERS, *self.family.distributions, *registry.distributions(self.backend))
+            },
             "cpu": cpu(),
             "device": registry.backend(self.backend).device(),
             "settings": registry.settings(self.backend),
@@ -121,8 +134,10 @@ class Recipe:
     def from_json(cls, text: str) -> Recipe:
         fields = json.loads(text)
         fields["weights"] = Path(fields["weights"])
-        family = fields["family"]
-        fields["family"] = Family(**{**family, "low_precision_parts": tuple(family["low_precision_parts"])})
+        family: dict[str, Any] = {
+            k: tuple(v) if isinstance(v, list) else v for k, v in fields["family"].items()
+        }
+        fields["family"] = Family(**family)
         fields["lanes"] = Lanes(**fields["lanes"])
         return cls(**fields)
 
@@ -187,15 +202,6 @@ def _source(module: str) -> Path | None:
 def _build_sources(backend: str) -> list[tuple[str, Path]]:
     names = (*_BUILD_SOURCES, *registry.modules(backend))
     return [(name, path) for name in names if (path := _source(name))]
-
-
-def sha256(path: Path) -> str:
-    """Of a file's bytes. Raises EngineError, one line, if it cannot be read."""
-    try:
-        with path.open("rb") as file:
-            return hashlib.file_digest(file, "sha256").hexdigest()
-    except OSError as error:
-        raise EngineError(f"cannot be read: {error.strerror}", where=str(path)) from None
 
 
 @cache

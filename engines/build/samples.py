@@ -69,12 +69,39 @@ def _trackformer_detr(full: bool) -> tuple[nn.Module, Save]:
     return kind.TrackFormerDetr(config), kind.save_trackformer_detr
 
 
+_SMALL_VIT: Mapping[str, Any] = dict(height=32, width=48, dim=32, depth=2, heads=2, mlp_dim=64)
+
+
+def _vit(full: bool) -> tuple[nn.Module, Save]:
+    kind = importlib.import_module("engines.models.vit")
+    config: dict[str, Any] = {} if full else {**_SMALL_VIT, "blocks": (0,)}
+    return kind.ViT(kind.ViTConfig(**config, labels=("cat", "dog", "cow"))), kind.save_vit
+
+
+def _setr(full: bool) -> tuple[nn.Module, Save]:
+    kind = importlib.import_module("engines.models.setr")
+    # ViT-L and PUP as the authors have them, on a picture that a CPU gets through: theirs has nine times the tokens.
+    config: dict[str, Any] = dict(height=256, width=256) if full else {**_SMALL_VIT, "channels": 16}
+    return kind.Setr(kind.SetrConfig(**config)), kind.save_setr
+
+
+def _vtn(full: bool) -> tuple[nn.Module, Save]:
+    kind = importlib.import_module("engines.models.vtn")
+    small: dict[str, Any] = dict(
+        frames=6, window=4, positions=32, temporal_depth=2, temporal_heads=2, temporal_mlp_dim=48, head_dim=32,
+    )  # fmt: skip
+    return kind.Vtn(kind.VtnConfig(**({} if full else {**_SMALL_VIT, **small}))), kind.save_vtn
+
+
 SAMPLES: Mapping[str, Make] = {
     "street": _street,
     "detr": _detr,
     "detr-panoptic": _detr_panoptic,
     "trackformer": _trackformer,
     "trackformer-detr": _trackformer_detr,
+    "vit": _vit,
+    "setr": _setr,
+    "vtn": _vtn,
 }
 
 

@@ -29,6 +29,8 @@ def build(recipe: Recipe, digest: str, folder: Path, say: Callable[[str], None])
     backend = registry.backend(recipe.backend)
     say("loading the weights")
     module = reference_backend.load_module(recipe.family.loader, recipe.weights)
+    for note in getattr(module, "notes", ()):
+        say(note)
     config = getattr(module, "config", None)
     meta = _meta(recipe, dataclasses.asdict(config) if config is not None else {})
     spec: EngineSpec | None = None
@@ -41,7 +43,9 @@ def build(recipe: Recipe, digest: str, folder: Path, say: Callable[[str], None])
             digest=digest,
             inputs=graph.inputs,
             outputs=graph.outputs,
-            max_batch_size=recipe.max_batch_size,
+            max_batch_size=min(
+                recipe.max_batch_size, getattr(module, "max_batch_size", recipe.max_batch_size)
+            ),
             meta=meta,
         )
         compiling = f"compiling {graph.name} for {recipe.backend} {recipe.precision}"
@@ -65,6 +69,9 @@ def build(recipe: Recipe, digest: str, folder: Path, say: Callable[[str], None])
     write_engine_file(folder, spec)
 
 
+_RULED = ("track", "detect", "panoptic", "act", "classify")  # tasks whose rules a card may set
+
+
 def _artefact(recipe: Recipe, folder: Path, spec: EngineSpec, shared: Path) -> Artefact:
     return Artefact(folder, spec, recipe.weights, recipe.family.loader, recipe.lanes, shared)
 
@@ -82,7 +89,7 @@ def _meta(recipe: Recipe, config: dict[str, Any]) -> dict[str, Any]:
         "task": recipe.family.task,
         "labels": list(config.get("labels", ())),
         "config": config,
-        **{task: card.get(task, {}) for task in ("track", "detect", "panoptic")},  # rules, by task
+        **{task: card.get(task, {}) for task in _RULED},
         "low_precision_parts": list(recipe.family.low_precision_parts),
     }
 

@@ -11,7 +11,7 @@ from typing import Any, Protocol, cast
 
 from torch import Tensor, nn
 
-from engines.build.recipe import sha256
+from engines.build.contents import sha256
 from engines.checkpoints.fitting import Fitting, fit
 from engines.checkpoints.reading import read_checkpoint
 from streamer.errors import EngineError

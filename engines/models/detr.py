@@ -157,12 +157,14 @@ class Detr(nn.Module):
 
 def normalised(images: Tensor, content_hw: Tensor) -> Tensor:
     """u8 (B, H, W, 3) RGB to f32 (B, 3, H, W), ImageNet's mean and deviation taken out; padding becomes 0, the mean."""
-    height, width = images.shape[1:3]
+    height, width = map(int, images.shape[1:3])  # plain numbers: a tracer would keep them as tensors
     scale = torch.tensor([1 / (255 * s) for s in IMAGENET_STD]).view(1, 3, 1, 1)
     shift = torch.tensor([m / s for m, s in zip(IMAGENET_MEAN, IMAGENET_STD, strict=True)]).view(1, 3, 1, 1)
-    pixels = images.permute(0, 3, 1, 2).float() * scale - shift
-    rows = (torch.arange(height, dtype=torch.float32) < content_hw[:, :1]).float()  # (B, H)
-    columns = (torch.arange(width, dtype=torch.float32) < content_hw[:, 1:]).float()  # (B, W)
+    # Cast before all else: TensorRT takes bytes only to cast them.
+    pixels = images.float().permute(0, 3, 1, 2) * scale - shift
+    content = content_hw.to(torch.int32)  # compared as integers: in bfloat16 pixels from 257 on would blur
+    rows = (torch.arange(height, dtype=torch.int32) < content[:, :1]).float()  # (B, H)
+    columns = (torch.arange(width, dtype=torch.int32) < content[:, 1:]).float()  # (B, W)
     return pixels * rows[:, None, :, None] * columns[:, None, None, :]
 
 

@@ -103,7 +103,7 @@ class DetrMasks(nn.Module):
     def masks(self, answer: DetrAnswer, chosen: Tensor) -> Tensor:
         """The mask logits of the queries `chosen` i64 (B, K): (B, K, H/4, W/4)."""
         hs = answer.hs.gather(1, chosen.unsqueeze(-1).expand(-1, -1, answer.hs.shape[-1]))  # (B, K, D)
-        rows, columns = answer.projected.shape[2:]
+        rows, columns = map(int, answer.projected.shape[2:])
         looks = self.bbox_attention(hs, answer.memory, answer.padding)  # (B, K, h, S)
         looks = looks.reshape(-1, self.config.masks, self.config.heads, rows, columns)
         out: Tensor = self.mask_head(answer.projected, looks, answer.features)
@@ -121,7 +121,7 @@ class AttentionMap(nn.Module):
 
     def forward(self, hs: Tensor, memory: Tensor, padding: Tensor) -> Tensor:
         """`hs` (B, K, D), `memory` (B, S, D), `padding` bool (B, S) to (B, K, h, S)."""
-        (k, dim), s = hs.shape[1:], memory.shape[1]
+        (k, dim), s = map(int, hs.shape[1:]), int(memory.shape[1])
         head_dim = dim // self.heads
         queries = self.q_linear(hs).reshape(-1, k, self.heads, head_dim).transpose(1, 2)  # (B, h, K, d)
         keys = self.k_linear(memory).reshape(-1, s, self.heads, head_dim).transpose(1, 2)  # (B, h, S, d)
@@ -153,11 +153,13 @@ class MaskHead(nn.Module):
 
     def forward(self, projected: Tensor, looks: Tensor, features: tuple[Tensor, ...]) -> Tensor:
         """`projected` (B, D, h, w), `looks` (B, K, heads, h, w), `features` at strides 4, 8, 16 to (B, K, H/4, W/4)."""
-        k, dim = looks.shape[1], projected.shape[1]
+        k, dim = int(looks.shape[1]), int(projected.shape[1])
         x4, x8, x16 = features
         # A convolution of stacked channels is the sum of theirs: the picture's part is the same for all its queries.
         shared = F.conv2d(projected, self.lay1.weight[:, :dim], self.lay1.bias, padding=1)
-        own = F.conv2d(looks.flatten(0, 1), self.lay1.weight[:, dim:], padding=1)  # (B * K, D + heads, h, w)
+        own = F.conv2d(
+            looks.reshape(-1, *map(int, looks.shape[2:])), self.lay1.weight[:, dim:], padding=1
+        )  # (B * K, D + heads, h, w)
         x = F.relu(self.gn1(_with(own, shared, k)))
         x = F.relu(self.gn2(self.lay2(x)))
         x = _with(_grown(x, x16), self.adapter1(x16), k)
@@ -166,14 +168,14 @@ class MaskHead(nn.Module):
         x = F.relu(self.gn4(self.lay4(x)))
         x = _with(_grown(x, x4), self.adapter3(x4), k)
         x = self.out_lay(F.relu(self.gn5(self.lay5(x))))  # (B * K, 1, H/4, W/4)
-        out: Tensor = x.reshape(-1, k, x.shape[2], x.shape[3])
+        out: Tensor = x.reshape(-1, k, int(x.shape[2]), int(x.shape[3]))
         return out
 
 
 def _with(own: Tensor, shared: Tensor, k: int) -> Tensor:
     """Adds `shared` (B, c, h, w) to each of a picture's K rows of `own` (B * K, c, h, w)."""
-    c, h, w = own.shape[1:]
-    return (own.reshape(-1, k, c, h, w) + shared.unsqueeze(1)).flatten(0, 1)
+    c, h, w = map(int, own.shape[1:])
+    return (own.reshape(-1, k, c, h, w) + shared.unsqueeze(1)).reshape(-1, c, h, w)
 
 
 def _grown(x: Tensor, like: Tensor) -> Tensor:

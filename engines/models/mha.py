@@ -40,7 +40,7 @@ class MultiHeadAttention(nn.Module):
         self, query: Tensor, key: Tensor, value: Tensor, ignored: Tensor | None = None, looks: Looks = "none"
     ) -> tuple[Tensor, Tensor | None]:
         """To the answer (B, N, D) and the weights: as `looks` asks none, their mean (B, N, S), or (B, h, N, S)."""
-        n, dim = query.shape[1:]
+        n, dim = map(int, query.shape[1:])  # plain numbers: a tracer would keep them as tensors
         weights = self.weights(query, key, ignored)  # (B, h, N, S)
         values = self._heads(F.linear(value, self.in_proj_weight[2 * dim :], self.in_proj_bias[2 * dim :]))
         mixed = (weights @ values).transpose(1, 2).reshape(-1, n, dim)  # (B, h, N, d) -> (B, N, D)
@@ -51,7 +51,7 @@ class MultiHeadAttention(nn.Module):
 
     def weights(self, query: Tensor, key: Tensor, ignored: Tensor | None = None) -> Tensor:
         """How much each query takes of each key: (B, h, N, S), rows sum to 1."""
-        dim = query.shape[-1]
+        dim = int(query.shape[-1])
         weight, bias = self.in_proj_weight, self.in_proj_bias
         if query is key:  # one product instead of two
             both = F.linear(query, weight[: 2 * dim], bias[: 2 * dim])
@@ -60,11 +60,11 @@ class MultiHeadAttention(nn.Module):
             queries = F.linear(query, weight[:dim], bias[:dim])
             keys = F.linear(key, weight[dim : 2 * dim], bias[dim : 2 * dim])
         queries, keys = self._heads(queries), self._heads(keys)
-        logits = (queries * queries.shape[-1] ** -0.5) @ keys.transpose(-1, -2)  # (B, h, N, S)
+        logits = (queries * (dim // self.heads) ** -0.5) @ keys.transpose(-1, -2)  # (B, h, N, S)
         if ignored is not None:
             logits = logits + (ignored.to(logits.dtype) * MASKED)[:, None, None, :]
         return torch.softmax(logits, dim=-1)
 
     def _heads(self, x: Tensor) -> Tensor:
-        n, dim = x.shape[1:]
+        n, dim = map(int, x.shape[1:])
         return x.reshape(-1, n, self.heads, dim // self.heads).transpose(1, 2)  # (B, N, D) -> (B, h, N, d)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -18,20 +19,23 @@ EPS = 1e-6
 def padding_mask(content_hw: Tensor, picture_hw: tuple[int, int], grid_hw: tuple[int, int]) -> Tensor:
     """Which cells of a grid over the picture are padding: bool (B, rows, columns), True = padding.
 
-    `content_hw` f32 (B, 2): rows and columns of the picture that hold the source, from the top left. A cell is judged
-    by one pixel of it, as nearest-neighbour reduction of a mask of the whole picture does.
+    `content_hw` f32 (B, 2), whole numbers: rows and columns of the picture that hold the source, from the top left. A
+    cell is judged by one pixel of it, as nearest-neighbour reduction of a mask of the whole picture does. Pixels are
+    compared as integers: in bfloat16 all from 257 on would blur.
     """
+    content = content_hw.to(torch.int32)
     outside = [
-        _sampled(picture, cells, content_hw.device) >= content_hw[:, axis : axis + 1]  # (B, cells)
+        _sampled(int(picture), int(cells), content.device) >= content[:, axis : axis + 1]  # (B, cells)
         for axis, (picture, cells) in enumerate(zip(picture_hw, grid_hw, strict=True))
     ]
     return outside[0].unsqueeze(2) | outside[1].unsqueeze(1)  # (B, rows, 1), (B, 1, columns)
 
 
 def _sampled(picture: int, cells: int, device: torch.device) -> Tensor:
-    """The pixel that speaks for each cell of one axis, f32 (cells,)."""
-    step = torch.tensor(picture / cells, dtype=torch.float32)  # rounded to float32, as the reduction does
-    return torch.floor(torch.arange(cells, dtype=torch.float32) * step).clamp(max=picture - 1).to(device)
+    """The pixel that speaks for each cell of one axis, i32 (cells,)."""
+    step = np.float32(picture / cells)  # rounded to float32, as the reduction does
+    pixels = np.minimum(np.floor(np.arange(cells, dtype=np.float32) * step), picture - 1)
+    return torch.from_numpy(pixels.astype(np.int32)).to(device)
 
 
 def sine_2d(padding: Tensor, dim: int, temperature: float = TEMPERATURE, *, first: float = 1.0) -> Tensor:

@@ -56,8 +56,7 @@ class ViTConfig:
     def __post_init__(self) -> None:
         check_patches(self.height, self.width, self.patch)
         check_heads(self.dim, self.heads)
-        if any(not 0 <= block < self.depth for block in self.blocks):
-            raise EngineError(f"blocks {self.blocks} are not all among the {self.depth}", mend="count from 0")
+        check_blocks(self.blocks, self.depth)
 
     @property
     def grid_hw(self) -> tuple[int, int]:
@@ -67,7 +66,10 @@ class ViTConfig:
     def from_dict(cls, given: Mapping[str, Any]) -> ViTConfig:
         """The inverse of `dataclasses.asdict`, also after JSON made lists of the tuples."""
         known = {f.name for f in fields(cls)}
-        return cls(**{k: tuple(v) if isinstance(v, list) else v for k, v in given.items() if k in known})
+        values: dict[str, Any] = {
+            k: tuple(v) if isinstance(v, list) else v for k, v in given.items() if k in known
+        }
+        return cls(**values)
 
 
 def check_patches(height: int, width: int, patch: int) -> None:
@@ -77,6 +79,12 @@ def check_patches(height: int, width: int, patch: int) -> None:
             f"a picture of {width}x{height} does not divide into patches of {patch} pixels",
             mend=f"choose multiples of {patch}",
         )
+
+
+def check_blocks(blocks: Sequence[int], depth: int) -> None:
+    """Raises EngineError unless these are blocks of an encoder of `depth`, each once, the earlier first."""
+    if list(blocks) != sorted(set(blocks) & set(range(depth))):
+        raise EngineError(f"{tuple(blocks)} are not blocks of {depth} in rising order", mend="count from 0")
 
 
 def check_heads(dim: int, heads: int) -> None:
@@ -89,7 +97,8 @@ def normalised(images: Tensor, mean: Sequence[float], std: Sequence[float]) -> T
     """Pixels u8 (..., H, W, 3) to f32 (..., 3, H, W) of the given mean and std, both of pixels in 0..1."""
     scale = images.new_tensor([1 / (255 * s) for s in std], dtype=torch.float32)
     shift = images.new_tensor([m / s for m, s in zip(mean, std, strict=True)], dtype=torch.float32)
-    return (images.float() * scale - shift).movedim(-1, -3)
+    *first, rows, columns, channels = range(images.ndim)
+    return (images.float() * scale - shift).permute(*first, channels, rows, columns)
 
 
 class Attention(nn.Module):
@@ -144,9 +153,9 @@ class Block(nn.Module):
 class PatchEmbed(nn.Module):
     """Pixels (B, 3, H, W) to one token a patch, row by row: (B, rows * columns, D)."""
 
-    def __init__(self, patch: int, dim: int) -> None:
+    def __init__(self, patch: int, dim: int, bias: bool = True) -> None:
         super().__init__()
-        self.proj = nn.Conv2d(3, dim, patch, patch)
+        self.proj = nn.Conv2d(3, dim, patch, patch, bias=bias)
 
     def forward(self, pixels: Tensor) -> Tensor:
         out: Tensor = self.proj(pixels).flatten(2).transpose(1, 2)  # (B, D, rows, columns) -> (B, N - 1, D)
@@ -154,7 +163,10 @@ class PatchEmbed(nn.Module):
 
 
 class Trunk(nn.Module):
-    """The encoder: normalised pixels to tokens. `final_norm` gives it the layer norm behind the last block."""
+    """The encoder: normalised pixels to tokens. `final_norm` gives it the layer norm behind the last block.
+
+    Without `class_token` the N tokens are the patches alone.
+    """
 
     def __init__(
         self,
@@ -166,25 +178,30 @@ class Trunk(nn.Module):
         heads: int,
         mlp_dim: int,
         qkv_bias: bool = True,
+        patch_bias: bool = True,
+        class_token: bool = True,
         final_norm: bool = True,
     ) -> None:
         super().__init__()
-        self.patch_embed = PatchEmbed(patch, dim)
-        self.cls_token = nn.Parameter(torch.zeros(1, 1, dim))
-        self.pos_embed = nn.Parameter(torch.zeros(1, 1 + grid_hw[0] * grid_hw[1], dim))
+        self.patch_embed = PatchEmbed(patch, dim, patch_bias)
+        if class_token:
+            self.cls_token = nn.Parameter(torch.zeros(1, 1, dim))
+            nn.init.normal_(self.cls_token, std=0.02)
+        self.class_token = class_token
+        self.pos_embed = nn.Parameter(torch.zeros(1, class_token + grid_hw[0] * grid_hw[1], dim))
         self.blocks = nn.ModuleList(Block(dim, heads, mlp_dim, qkv_bias) for _ in range(depth))
         if final_norm:
             self.norm = nn.LayerNorm(dim, eps=EPS)
         self.final_norm = final_norm
         nn.init.trunc_normal_(self.pos_embed, std=0.02)
-        nn.init.normal_(self.cls_token, std=0.02)
 
     def read(self, pixels: Tensor, wanted: Sequence[int] = ()) -> tuple[Tensor, list[Tensor], Tensor]:
         """f32 (B, 3, H, W) to the last tokens (B, N, D) behind the final norm where there is one; the tokens after each
         block in `wanted`, in order of the blocks, without it; the last block's attention weights (B, h, N, N)."""
-        patches = self.patch_embed(pixels)
-        first = self.cls_token.expand(patches.shape[0], -1, -1)
-        x = torch.cat((first, patches), dim=1) + self.pos_embed
+        x = self.patch_embed(pixels)
+        if self.class_token:
+            x = torch.cat((self.cls_token.expand(x.shape[0], -1, -1), x), dim=1)
+        x = x + self.pos_embed
         kept: list[Tensor] = []
         weights = x
         for i, block in enumerate(self.blocks):

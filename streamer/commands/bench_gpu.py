@@ -119,7 +119,7 @@ def run_case(model: str, case: Case, data_dir: Path, allowance: Allowance, clock
     except (SightlineError, OSError, ValueError) as error:
         return {"refused": str(error)}
     ready_s = round(clock() - started, 1)
-    timings = []
+    timings: list[dict[str, Any]] = []
     try:
         for batch in BATCHES:
             if allowance.seconds <= 0 and timings:

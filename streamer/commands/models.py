@@ -71,7 +71,10 @@ def _measured(card: Any) -> str:
 
 def build(
     model: Annotated[
-        str, typer.Argument(help="A name of `models ls`, or a .safetensors file.")
+        str,
+        typer.Argument(
+            help="A name of `models ls`, hf://owner/name, hf://./folder, a .safetensors or an .onnx file."
+        ),
     ] = "street-nano",
     backend: Annotated[
         str, typer.Option(help="openvino, onnx, torch, tensorrt or tensorrt-rtx.")

@@ -43,7 +43,10 @@ def kept_engines(cache_dir: Path) -> Iterator[Kept]:
 
 def inspect(
     model: Annotated[
-        str, typer.Argument(help="A name of `models ls`, or a weights file.", show_default=False)
+        str,
+        typer.Argument(
+            help="A name of `models ls`, hf://…, a .safetensors or an .onnx file.", show_default=False
+        ),
     ],
     as_json: Annotated[bool, typer.Option("--json", help="One JSON object.")] = False,
     data_dir: DataDir = None,

@@ -1,4 +1,4 @@
-"""`sightline schema`: the JSON Schemas of what goes in (config) and what comes out (event, result)."""
+"""`sightline schema`: the JSON Schemas of what goes in (config, model-card) and what comes out (event, result)."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ class Subject(StrEnum):
     CONFIG = "config"
     EVENT = "event"
     RESULT = "result"
+    MODEL_CARD = "model-card"
 
 
 def register(app: typer.Typer) -> None:
@@ -22,13 +23,13 @@ def register(app: typer.Typer) -> None:
 
 
 def schema(
-    subject: Annotated[Subject, typer.Argument(help="config, event or result.")] = Subject.CONFIG,
+    subject: Annotated[Subject, typer.Argument(help="config, event, result or model-card.")] = Subject.CONFIG,
     write: Annotated[
         Path | None,
         typer.Option("--write", metavar="FOLDER", help="Write all of them into a folder instead."),
     ] = None,
 ) -> None:
-    """Print a JSON Schema: of the YAML file, or of the events and results in Redis."""
+    """Print a JSON Schema: of the YAML file, of the card of an ONNX graph, or of the events and results in Redis."""
     if write is None:
         typer.echo(schema_text(subject), nl=False)
         return
@@ -50,6 +51,10 @@ def _schema(subject: Subject) -> dict[str, Any]:
         from streamer.config import config_schema
 
         return config_schema()
+    if subject is Subject.MODEL_CARD:
+        from streamer.model_card import card_schema
+
+        return card_schema()
     from streamer.wire import EVENT_JSON_SCHEMA, RESULT_JSON_SCHEMA
 
     return dict(EVENT_JSON_SCHEMA if subject is Subject.EVENT else RESULT_JSON_SCHEMA)

@@ -13,10 +13,13 @@ import numpy as np
 import orjson
 
 from streamer.errors import WireError
+from streamer.masks import map_from_runs
 from streamer.types import (
     EVENT_SCHEMA,
     RESULT_SCHEMA,
     TICKS_90K,
+    U8,
+    Action,
     Detections,
     Event,
     EventKind,
@@ -61,7 +64,8 @@ def decode_result(data: bytes | str) -> Result:
     """The Result in `data`. Raises WireError that names the first wrong field.
 
     Monotonic times never leave their host: `timing` counts from `captured_ns` = 0, and its total is the sum of its
-    spans. `pts` is in 90 kHz ticks. `label_names` are those that occur, in order of occurrence.
+    spans. `pts` is in 90 kHz ticks. `label_names` are those that occur, in order of occurrence. A result without
+    `semantic` or `actions`, as older writers' are, has none.
     """
     fields = _object(data, RESULT_SCHEMA, "result")
     ref = FrameRef(
@@ -94,12 +98,58 @@ def decode_result(data: bytes | str) -> Result:
         track_ids=frozen_array(np.array([row.whole("id") for row in rows], np.int64)),
         ages=frozen_array(np.array([row.whole("age", low=0) for row in rows], np.int64)),
     )
+    semantic, semantic_names = _semantic(fields)
+    payload = Perception(
+        tracks=tracks,
+        label_names=label_names,
+        semantic=semantic,
+        semantic_names=semantic_names,
+        actions=_actions(fields),
+    )
     return Result(
         ref=ref,
         source_hw=fields.size_hw("source_hw"),
-        payload=Perception(tracks=tracks, label_names=label_names),
+        payload=payload,
         timing=_timing(fields),
         provenance=fields.texts("provenance"),
+    )
+
+
+def _semantic(whole: _Fields) -> tuple[U8 | None, tuple[str, ...]]:
+    if whole.get("semantic") is None:
+        return None, ()
+    fields = _Fields(whole.mapping("semantic"), f"{whole.where}.semantic")
+    size_hw, values, counts, names = (
+        fields.size_hw("size_hw"),
+        fields.list("values"),
+        fields.list("counts"),
+        fields.list("names"),
+    )
+    if not all(isinstance(name, str) for name in names):
+        fields.refuse("names", "not a list of texts")
+    if any(type(value) is not int or not 0 <= value <= 255 for value in values):
+        fields.refuse("values", "not a list of whole numbers, 0 to 255")
+    if any(type(count) is not int or count < 0 for count in counts):
+        fields.refuse("counts", "not a list of whole numbers, 0 or more")
+    try:
+        return frozen_array(map_from_runs(values, counts, size_hw)), tuple(names)
+    except ValueError as error:
+        fields.refuse("counts", str(error))
+
+
+def _actions(whole: _Fields) -> tuple[Action, ...]:
+    if whole.get("actions") is None:
+        return ()
+    rows = [_Fields(row, f"{whole.where}.actions[{i}]") for i, row in enumerate(whole.list("actions"))]
+    return tuple(
+        Action(
+            name=row.text("name"),
+            score=row.number("score"),
+            track_id=None if row.get("track_id") is None else row.whole("track_id"),
+            start_wall_ns=row.whole("start_wall_ns", low=0),
+            end_wall_ns=row.whole("end_wall_ns", low=0),
+        )
+        for row in rows
     )
 
 

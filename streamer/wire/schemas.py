@@ -33,14 +33,16 @@ _NAMED: Final = {
 }
 
 
-def _schema(title: str, about: str, schema: str, properties: Mapping[str, Any]) -> dict[str, Any]:
+def _schema(
+    title: str, about: str, schema: str, properties: Mapping[str, Any], may: Mapping[str, Any] | None = None
+) -> dict[str, Any]:
     # No additionalProperties: false: a newer minor version may add fields, and readers ignore them.
     return {
         "$schema": _DRAFT,
         "title": title,
         "description": about,
         "type": "object",
-        "properties": {"schema": {"const": schema}, **properties},
+        "properties": {"schema": {"const": schema}, **properties, **(may or {})},
         "required": ["schema", *properties],
     }
 
@@ -57,6 +59,14 @@ _OBJECT: Final = {
         "properties": {"size_hw": _HW, "counts": {"type": "array", "items": _COUNT}},
         "required": ["size_hw", "counts"],
     },
+}
+
+_ACTION: Final = {
+    "name": {"type": "string", "minLength": 1},
+    "score": {"type": "number"},
+    "track_id": {"description": "who does it; null for the scene as a whole", "type": ["integer", "null"]},
+    "start_wall_ns": {"description": "Unix time since when it has been named, in nanoseconds", **_COUNT},
+    "end_wall_ns": {"description": "Unix time of the last frame it was named in, in nanoseconds", **_COUNT},
 }
 
 RESULT_JSON_SCHEMA: Final = _schema(
@@ -80,6 +90,25 @@ RESULT_JSON_SCHEMA: Final = _schema(
             **_TIMES,
         },
         "provenance": {"description": "model, engine digest, backend", **_TEXTS},
+    },
+    may={
+        "semantic": {
+            "description": "a class for every place of the whole picture, from models that draw such a map: runs, "
+            "column by column, of `values` (numbers in `names`; 255: the model did not look), `counts` cells long",
+            "type": ["object", "null"],
+            "properties": {
+                "size_hw": _HW,
+                "names": {"type": "array", "items": {"type": "string"}},
+                "values": {"type": "array", "items": {"type": "integer", "minimum": 0, "maximum": 255}},
+                "counts": {"type": "array", "items": _COUNT},
+            },
+            "required": ["size_hw", "names", "values", "counts"],
+        },
+        "actions": {
+            "description": "what is being done, the likeliest first; from models that name the picture, what it shows",
+            "type": ["array", "null"],
+            "items": {"type": "object", "properties": _ACTION, "required": list(_ACTION)},
+        },
     },
 )
 

@@ -5,13 +5,15 @@ It writes f32 in their shortest exact form; ten objects with masks take 31 µs.
 
 from __future__ import annotations
 
-from typing import Final
+import math
+from typing import Any, Final
 
 import numpy as np
 import orjson
 
 from streamer.errors import WireError
-from streamer.types import RESULT_SCHEMA, Event, MaskRLE, Result
+from streamer.masks import runs_from_map
+from streamer.types import RESULT_SCHEMA, Event, MaskRLE, Perception, Result
 
 _NUMPY: Final = orjson.OPT_SERIALIZE_NUMPY
 
@@ -19,7 +21,7 @@ _NUMPY: Final = orjson.OPT_SERIALIZE_NUMPY
 def encode_result(result: Result) -> bytes:
     """One Result as JSON. Raises WireError for a box or score that is no finite number: JSON has no word for it.
 
-    Semantic maps and key points are not part of `sightline.result/1`.
+    What a model does not say (a map of classes, actions) is left out. Key points are no part of `sightline.result/1`.
     """
     ref, payload = result.ref, result.payload
     found = payload.tracks.detections
@@ -55,10 +57,38 @@ def encode_result(result: Result) -> bytes:
         "wall_ns": ref.wall_ns,
         "source_hw": result.source_hw,
         "objects": objects,
+        **_of_the_scene(payload, ref.key),
         "timing_ms": result.timing.waterfall_ms(),
         "provenance": dict(result.provenance),
     }
     return orjson.dumps(whole, option=_NUMPY)
+
+
+def _of_the_scene(payload: Perception, key: str) -> dict[str, Any]:
+    """What was said of the whole picture, as far as anything was: `semantic` and `actions`."""
+    said: dict[str, Any] = {}
+    if payload.semantic is not None:
+        values, counts = runs_from_map(payload.semantic)
+        said["semantic"] = {
+            "size_hw": payload.semantic.shape,
+            "names": payload.semantic_names,
+            "values": values,
+            "counts": counts,
+        }
+    if payload.actions:
+        if not all(math.isfinite(action.score) for action in payload.actions):
+            raise WireError("an action's score is not a finite number", where=f"result {key}")
+        said["actions"] = [
+            {
+                "name": action.name,
+                "score": float(action.score),
+                "track_id": action.track_id,
+                "start_wall_ns": action.start_wall_ns,
+                "end_wall_ns": action.end_wall_ns,
+            }
+            for action in payload.actions
+        ]
+    return said
 
 
 def encode_event(event: Event) -> bytes:

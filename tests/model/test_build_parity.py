@@ -43,7 +43,9 @@ def changed(answer: Answer, **new: NDArray[Any]) -> Answer:
 def judge(
     reference: Answer, other: Answer, valid: NDArray[np.float32], precision: str = "f32"
 ) -> dict[str, Any]:
-    return dict(gate([compare(reference, other, valid, "test", precision)], precision, "here"))
+    return dict(
+        gate([compare(reference, other, {"track_valid": valid}, "test", precision)], precision, "here")
+    )
 
 
 def test_the_same_answer_differs_by_nothing(answer: Answer, valid: NDArray[np.float32]) -> None:
@@ -121,7 +123,7 @@ def test_a_swap_does_not_tear_other_pairs_apart(answer: Answer, valid: NDArray[n
     other = changed(quiet)
     other["pred_boxes"][0, K] = [0.505, 0.5, 0.1, 0.1]
     other["pred_boxes"][0, K + 1] = [0.1, 0.5, 0.1, 0.1]
-    one = compare(quiet, other, valid, "test", "f32")
+    one = compare(quiet, other, {"track_valid": valid}, "test", "f32")
     assert one.swapped == pytest.approx(1 / (B * Q)) and one.sure < 0.01
 
 
@@ -142,7 +144,7 @@ def test_one_nan_is_refused(answer: Answer, valid: NDArray[np.float32], name: st
 
 
 def test_every_precision_has_limits_and_the_fine_ones_are_finer() -> None:
-    assert set(LIMITS) == {"f32", "bf16"}
+    assert set(LIMITS) == {"f32", "f16", "bf16"}
     fine, coarse = LIMITS["f32"].clean, LIMITS["bf16"].clean
     for name in parity.Rounding.__dataclass_fields__:
         assert getattr(fine, name) < getattr(coarse, name)

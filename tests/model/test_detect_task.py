@@ -168,7 +168,9 @@ def test_an_engine_says_how_it_is_to_be_read() -> None:
     assert isinstance(made, DetectTask)
     assert (made.fit, made.input_hw, made.rules.threshold) == (Fit.PAD, HW, 0.65)
     assert set(made.preprocess([frame()], [None])) == {"images", "content_hw"}
-    assert len(detect(answer((1, 0.6, LEFT), (1, 0.7, RIGHT)), made).tracks) == 1
+    assert made.stateful  # every detector follows
+    alone = DetectTask.from_spec(spec())
+    assert len(detect(answer((1, 0.6, LEFT), (1, 0.7, RIGHT)), alone).tracks) == 1
 
 
 @pytest.mark.parametrize(

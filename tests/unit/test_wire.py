@@ -18,6 +18,7 @@ from streamer.commands.schema import Subject, schema_text
 from streamer.errors import WireError
 from streamer.masks import mask_from_rle, rle_from_mask
 from streamer.types import (
+    Action,
     Detections,
     Event,
     EventKind,
@@ -62,6 +63,12 @@ def results(draw: st.DrawFn) -> Result:
     boxes = np.array(draw(st.lists(F32, min_size=4 * n, max_size=4 * n)), np.float32).reshape(n, 4)
     found = Detections(boxes, column(F32, np.float32), column(st.integers(0, 2), np.int64), masks)
     tracks = Tracks(found, column(COUNT, np.int64), column(COUNT, np.int64))
+    semantic = None
+    if draw(st.booleans()):
+        shape = draw(st.tuples(st.integers(1, 9), st.integers(1, 9)))
+        choice = np.array([0, 1, 2, 255], np.uint8)
+        semantic = np.random.default_rng(draw(st.integers(0, 2**32 - 1))).choice(choice, shape)
+    action = st.builds(Action, NAMES, st.floats(0, 1), st.none() | COUNT, COUNT, COUNT)
     times = np.cumsum([0, *(draw(st.integers(0, 10**7)) * 1000 for _ in range(5))]).tolist()
     return Result(
         FrameRef(
@@ -74,7 +81,13 @@ def results(draw: st.DrawFn) -> Result:
             draw(COUNT),
         ),
         (draw(st.integers(1, 5000)), draw(st.integers(1, 5000))),
-        Perception(tracks, LABELS),
+        Perception(
+            tracks,
+            LABELS,
+            semantic=semantic,
+            semantic_names=("road", "sky", "car") if semantic is not None else (),
+            actions=tuple(draw(st.lists(action, max_size=3))),
+        ),
         Timing(*times),
         draw(st.dictionaries(NAMES, st.text(max_size=9), max_size=3)),
     )
@@ -130,6 +143,10 @@ def test_a_result_comes_back_as_it_was(sent: Result) -> None:
     assert np.array_equal(ours.track_ids, theirs.track_ids)
     assert np.array_equal(ours.ages, theirs.ages)
     assert (ours.detections.masks or None) == theirs.detections.masks
+    drawn, read = sent.payload.semantic, got.payload.semantic
+    assert (drawn is None and read is None) or np.array_equal(drawn, read)  # type: ignore[arg-type]
+    assert got.payload.semantic_names == sent.payload.semantic_names
+    assert got.payload.actions == sent.payload.actions
     assert got.timing == sent.timing
     assert decode_result(encode_result(got)).timing == got.timing
 
@@ -179,6 +196,66 @@ def test_a_result_has_exactly_the_published_fields() -> None:
     }  # fmt: skip
     mask = decode_result(encode_result(result(1))).payload.tracks.detections.masks
     assert mask is not None and mask_from_rle(mask[0]).sum() == 6
+
+
+def test_what_is_said_of_the_whole_picture_is_short() -> None:
+    sky_over_road = np.repeat(np.array([1, 0], np.uint8), 3)[:, None].repeat(4, axis=1)  # (6, 4)
+    sky_over_road[:, 3] = 255
+    dance = Action("dance", 0.5, None, 3, 9)
+    payload = replace(
+        result(1).payload, semantic=sky_over_road, semantic_names=("road", "sky"), actions=(dance,)
+    )
+    whole = orjson.loads(encode_result(replace(result(1), payload=payload)))
+    VALID_RESULT.validate(whole)
+    assert whole["semantic"] == {
+        "size_hw": [6, 4], "names": ["road", "sky"],
+        "values": [1, 0, 1, 0, 1, 0, 255], "counts": [3, 3, 3, 3, 3, 3, 6],
+    }  # fmt: skip
+    assert whole["actions"] == [
+        {"name": "dance", "score": 0.5, "track_id": None, "start_wall_ns": 3, "end_wall_ns": 9}
+    ]
+    got = decode_result(orjson.dumps(whole)).payload
+    assert got.actions == (dance,) and got.semantic is not None and not got.semantic.flags.writeable
+
+
+def test_a_result_of_an_older_writer_says_nothing_of_the_whole_picture() -> None:
+    whole = orjson.loads(encode_result(result()))
+    assert not {"semantic", "actions"} & whole.keys()
+    VALID_RESULT.validate(whole)
+    for more in ({}, {"semantic": None, "actions": None}):
+        payload = decode_result(orjson.dumps(whole | more)).payload
+        assert (payload.semantic, payload.semantic_names, payload.actions) == (None, (), ())
+
+
+@pytest.mark.parametrize(
+    ("more", "said"),
+    [
+        ({"semantic": 3}, "result.semantic: not an object"),
+        ({"semantic": {"values": [256]}}, "result.semantic.values: not a list of whole numbers, 0 to 255"),
+        (
+            {"semantic": {"values": [1, 2]}},
+            "result.semantic.counts: 2 runs, 1 lengths that sum to 6, not to 2x3",
+        ),
+        (
+            {"semantic": {"counts": [5]}},
+            "result.semantic.counts: 1 runs, 1 lengths that sum to 5, not to 2x3",
+        ),
+        ({"semantic": {"counts": [-6]}}, "result.semantic.counts: not a list of whole numbers"),
+        ({"semantic": {"names": [1]}}, "result.semantic.names: not a list of texts"),
+        ({"semantic": {"size_hw": [2]}}, "result.semantic.size_hw: not a height and a width"),
+        ({"actions": [{"name": "walk", "score": "high"}]}, "result.actions[0].score: not a number"),
+        ({"actions": ["walk"]}, "result.actions[0]: not an object but str"),
+    ],
+)
+def test_a_wrong_word_on_the_whole_picture_is_named(more: dict[str, Any], said: str) -> None:
+    good = {"size_hw": [2, 3], "names": ["road"], "values": [0], "counts": [6]}
+    if isinstance(more.get("semantic"), dict):
+        more = {"semantic": good | more["semantic"]}
+    whole = orjson.loads(encode_result(result())) | more
+    with pytest.raises(WireError) as caught:
+        decode_result(orjson.dumps(whole))
+    assert said in str(caught.value)
+    assert decode_result(orjson.dumps(whole | {"semantic": good, "actions": []})).payload.semantic is not None
 
 
 def test_newer_fields_are_ignored_and_another_version_is_refused() -> None:
@@ -249,6 +326,9 @@ def test_what_json_cannot_say_is_refused_at_writing() -> None:
     bad = replace(bad, payload=Perception(replace(bad.payload.tracks, detections=found), LABELS))
     with pytest.raises(WireError, match="result door:3:7: a box or score is not a finite number"):
         encode_result(bad)
+    unsure = replace(bad.payload, tracks=result().payload.tracks, actions=(Action("a", np.nan, None, 0, 0),))
+    with pytest.raises(WireError, match="result door:3:7: an action's score is not a finite number"):
+        encode_result(replace(bad, payload=unsure))
     with pytest.raises(WireError, match="event door:3:7:appear:5"):
         encode_event(event(attrs={"what": object()}))
     with pytest.raises(WireError, match="no kind of event known here"):
