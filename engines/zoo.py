@@ -93,7 +93,7 @@ FAMILIES: tuple[Family, ...] = (
         loader="engines.models.trackformer:load_trackformer",
         task="query-track",
         stages="engines.models.trackformer_stages",
-        low_precision_parts=("backbone",),
+        low_precision_parts=("backbone", "input_proj"),
     ),
     Family(
         name="trackformer-detr",
@@ -101,7 +101,7 @@ FAMILIES: tuple[Family, ...] = (
         loader="engines.models.trackformer_detr:load_trackformer_detr",
         task="query-track",
         stages="engines.models.trackformer_stages",
-        low_precision_parts=("backbone",),
+        low_precision_parts=("backbone", "input_proj", "transformer.encoder"),
     ),
 )
 

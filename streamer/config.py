@@ -109,8 +109,8 @@ class Config(_Strict):
     ] = None
     data_dir: Path = Field(default_factory=default_data_dir)
     media_root: Annotated[Path | None, Field(description="Files added at run time must lie under it")] = None
-    backend: Annotated[Literal["openvino", "onnx", "torch"], Field()] = "openvino"
-    precision: Literal["auto", "bf16", "f32"] = "auto"
+    backend: Literal["openvino", "onnx", "torch", "tensorrt", "tensorrt-rtx"] = "openvino"
+    precision: Literal["auto", "f16", "bf16", "f32"] = "auto"
     lanes: Annotated[
         int | None, Field(ge=1, le=64, description="Inferences side by side; default: one per CPU, at most 8")
     ] = None

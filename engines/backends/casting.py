@@ -28,7 +28,8 @@ def lowered(module: nn.Module, parts: Sequence[str], precision: str, example: Se
     served = copy.deepcopy(module).eval()
     fold_norms(served, parts, example)
     for name in parts:
-        _narrow(served.get_submodule(name), dtype)
+        for part in _callable(served.get_submodule(name)):
+            _narrow(part, dtype)
     return served
 
 
@@ -106,6 +107,13 @@ def _fold(conv: nn.Conv2d, norm: nn.Module) -> None:
         bias = shift if conv.bias is None else shift + scale * conv.bias.double()
     conv.weight = nn.Parameter(weight.to(conv.weight.dtype).clone(), requires_grad=False)
     conv.bias = nn.Parameter(bias.to(conv.weight.dtype).clone(), requires_grad=False)
+
+
+def _callable(part: nn.Module) -> list[nn.Module]:
+    """The modules that are called: a list or dict of modules never is, its members are."""
+    if isinstance(part, nn.ModuleList | nn.ModuleDict):
+        return [one for child in part.children() for one in _callable(child)]
+    return [part]
 
 
 def _narrow(part: nn.Module, dtype: torch.dtype) -> None:

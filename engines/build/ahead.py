@@ -16,7 +16,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -127,9 +127,10 @@ def compile_all(wish: dict[str, Any], folder: Path, say: Say) -> None:
     trt = RTX.library()  # before anything that takes long
     recipe = Recipe.from_json(wish["recipe"]) if wish["recipe"] else None
     exact = recipe is None or recipe.precision == "f32"
-    how = Wish(wish["max_batch_size"], tuple(wish["sms"]), exact=exact)
     built = []
-    for name, path in _graphs(recipe, wish["graph"], folder, say):
+    how = Wish(wish["max_batch_size"], tuple(wish["sms"]), exact=exact)
+    for name, path, largest in _graphs(recipe, wish["graph"], folder, say):
+        how = replace(how, max_batch_size=min(how.max_batch_size, largest or how.max_batch_size))
         compiling = f"compiling {name} for SM {', '.join(map(str, how.sms))}"
         say(compiling)
         started = time.monotonic()
@@ -147,7 +148,10 @@ def compile_all(wish: dict[str, Any], folder: Path, say: Say) -> None:
     (folder / AHEAD_FILE).write_text(json.dumps(record, indent=1))
 
 
-def _graphs(recipe: Recipe | None, graph: str | None, folder: Path, say: Say) -> Iterator[tuple[str, Path]]:
+def _graphs(
+    recipe: Recipe | None, graph: str | None, folder: Path, say: Say
+) -> Iterator[tuple[str, Path, int]]:
+    """Name, file, and the largest batch that the graph holds (0: any)."""
     if recipe is None:
         from engines.build.strong_types import prepare_types
 
@@ -158,7 +162,7 @@ def _graphs(recipe: Recipe | None, graph: str | None, folder: Path, say: Say) ->
             raise EngineError(
                 f"this is no ONNX model: {(str(error).splitlines() or [''])[0]}", where=str(source)
             ) from None
-        yield source.stem, target
+        yield source.stem, target, 0
         return
     from engines.backends.torch import load_module
     from engines.build import graphs
@@ -166,7 +170,7 @@ def _graphs(recipe: Recipe | None, graph: str | None, folder: Path, say: Say) ->
     say("loading the weights")
     module = load_module(recipe.family.loader, recipe.weights)
     for one in graphs.exported(recipe, module, folder, say):
-        yield one.name, one.path
+        yield one.name, one.path, getattr(module, "max_batch_size", 0)
 
 
 def _nodes(path: Path) -> int:

@@ -24,8 +24,8 @@ def prepare_types(path: Path, into: Path | None = None) -> None:
     _right_bfloat_casts(model)
     _cast_bytes_first(model)
     _drop_double_casts(model)
-    onnx.checker.check_model(model)
     onnx.save(model, str(into or path))
+    onnx.checker.check_model(str(into or path))
 
 
 def _right_bfloat_casts(model: ModelProto) -> None:

@@ -20,8 +20,10 @@ def street(
     model: Annotated[
         str, typer.Option(help="A name of `sightline models ls`, or a .safetensors file.")
     ] = "street-nano",
-    backend: Annotated[str, typer.Option(help="openvino, onnx or torch.")] = "openvino",
-    precision: Annotated[str, typer.Option(help="auto, bf16 or f32.")] = "auto",
+    backend: Annotated[
+        str, typer.Option(help="openvino, onnx, torch, tensorrt or tensorrt-rtx.")
+    ] = "openvino",
+    precision: Annotated[str, typer.Option(help="auto, f16, bf16 or f32.")] = "auto",
     sequences: Annotated[
         int, typer.Option(min=1, max=64, help="Streets, each of its own held-out seed.")
     ] = 6,

@@ -42,7 +42,7 @@ def worker(
         Path, typer.Option(envvar="SIGHTLINE_DATA", help="Where engines, spool and epochs are kept.")
     ],
     backend: Annotated[str, typer.Option(help="What runs the engines.")] = "openvino",
-    precision: Annotated[str, typer.Option(help="auto, bf16 or f32.")] = "auto",
+    precision: Annotated[str, typer.Option(help="auto, f16, bf16 or f32.")] = "auto",
     max_batch_size: Annotated[int, typer.Option(min=1, max=64)] = 8,
     max_queue_delay_ms: Annotated[float, typer.Option(min=0)] = 20.0,
     results_maxlen: Annotated[int, typer.Option(min=1)] = 300,
