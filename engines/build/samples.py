@@ -6,12 +6,14 @@ Random weights are harder on a comparison than trained ones: nothing is sure, so
 from __future__ import annotations
 
 import importlib
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import nn
+
+from streamer.errors import EngineError
 
 Save = Callable[[nn.Module, Path], None]
 Make = Callable[[bool], tuple[nn.Module, Save]]
@@ -105,10 +107,15 @@ SAMPLES: Mapping[str, Make] = {
 }
 
 
-def samples(folder: Path, *, full: bool, seed: int = 0) -> Iterator[Path]:
-    """Weight files of all families, written into `folder` one after the other as they are asked for."""
+def samples(folder: Path, *, full: bool, only: Sequence[str] | None = None, seed: int = 0) -> Iterator[Path]:
+    """Weight files of all families, or of `only` these, written into `folder` one by one as they are asked for.
+
+    Raises EngineError for an unknown family.
+    """
     folder.mkdir(parents=True, exist_ok=True)
-    for name in SAMPLES:
+    for name in only or SAMPLES:
+        if name not in SAMPLES:
+            raise EngineError(f"no family {name!r}", mend=f"choose one of {', '.join(SAMPLES)}")
         yield sample(name, folder, full=full, seed=seed)
 
 

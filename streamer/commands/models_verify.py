@@ -24,6 +24,10 @@ def verify(
     reduced: Annotated[
         bool, typer.Option("--reduced", help="With --all: small ones, in a minute or two.")
     ] = False,
+    family: Annotated[
+        list[str] | None,
+        typer.Option(help="With --all: of this family only; again for more.", show_default=False),
+    ] = None,
     backend: Annotated[
         list[str] | None, typer.Option(help="openvino, onnx, torch …; again for more.", show_default=False)
     ] = None,
@@ -42,9 +46,10 @@ def verify(
     place = default_data_dir()
     place.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix=".verify-", dir=place) as folder:
-        named = list(models or ()) or [m.name for m in list_models()]
+        shipped = [] if family else [m.name for m in list_models()]
+        named = list(models or ()) or shipped
         rows: list[dict[str, Any]] = []
-        for model, shown in _wanted(named, every, reduced, Path(folder)):
+        for model, shown in _wanted(named, every, reduced, family, Path(folder)):
             for one in backend or CPU_BACKENDS:
                 typer.echo(f"{shown} on {one} …", err=True)
                 rows += _verified(model, shown, one, precision, max_batch_size, Path(folder))
@@ -56,14 +61,16 @@ def verify(
         raise typer.Exit(1)
 
 
-def _wanted(named: list[str], every: bool, reduced: bool, folder: Path) -> Iterator[tuple[str, str]]:
+def _wanted(
+    named: list[str], every: bool, reduced: bool, families: list[str] | None, folder: Path
+) -> Iterator[tuple[str, str]]:
     """Pairs: what to open, and what to call it."""
     for name in named:
         yield name, name
     if every:
         from engines.build.samples import samples
 
-        for sample in samples(folder / "samples", full=not reduced):
+        for sample in samples(folder / "samples", full=not reduced, only=families):
             yield str(sample), sample.stem
 
 
