@@ -60,7 +60,7 @@ class HubModel(nn.Module):
         )  # RGB, last axis of `images`
 
     def forward(self, images: Tensor, content_hw: Tensor | None = None) -> tuple[Tensor, ...]:
-        """`images` u8 (B, H, W, 3) RGB, `content_hw` f32 (B, 2) where masked.
+        """`images` u8 (B, H, W, 3) RGB, `content_hw` i32 (B, 2) where masked.
 
         A detector: pred_logits (B, Q, C or C + 1), pred_boxes (B, Q, 4) cxcywh in 0..1. A segmenter: map u8 (B, h, w),
         the likeliest class of each cell at the resolution of its own logits.
@@ -71,8 +71,8 @@ class HubModel(nn.Module):
         if self.masked:
             assert content_hw is not None
             height, width = self.config.height, self.config.width
-            rows = torch.arange(height, dtype=torch.float32)[None, :, None] < content_hw[:, None, :1]
-            columns = torch.arange(width, dtype=torch.float32)[None, None, :] < content_hw[:, None, 1:]
+            rows = torch.arange(height, dtype=torch.int32)[None, :, None] < content_hw[:, None, :1]
+            columns = torch.arange(width, dtype=torch.int32)[None, None, :] < content_hw[:, None, 1:]
             inside = rows & columns  # (B, H, W)
             pixels = pixels * inside[:, None].float()
             mask = {"pixel_mask": inside.long()}
@@ -185,10 +185,10 @@ def _classes(served: HubModel, folder: Path) -> int:
 
 
 def example_inputs(batch: int, config: HubConfig, seed: int = 0) -> tuple[Tensor, ...]:
-    """Random pictures, images u8 (B, H, W, 3), and where they are padded how much is content, content_hw f32 (B, 2)."""
+    """Random pictures, images u8 (B, H, W, 3), and where they are padded how much is content, content_hw i32 (B, 2)."""
     draw = torch.Generator().manual_seed(seed)
     images = torch.randint(0, 256, (batch, config.height, config.width, 3), dtype=torch.uint8, generator=draw)
     if config.fit != "pad":
         return (images,)
     share = 0.6 + 0.4 * torch.rand((batch, 2), generator=draw)
-    return images, torch.floor(share * torch.tensor([config.height, config.width], dtype=torch.float32))
+    return images, (share * torch.tensor([config.height, config.width])).to(torch.int32)
