@@ -83,7 +83,10 @@ def test_relative_files_start_at_the_yaml(tmp_path: Path, monkeypatch: pytest.Mo
         ("port: 99999", "1: port: out of range — input should be less than or equal to 65535"),
         ("port: many", "1: port: wrong type — write a whole number"),
         ("\n\nport: [1]", "3: port: wrong type — write a whole number"),
-        ("backend: cuda", "1: backend: not one of the choices — write 'openvino', 'onnx' or 'torch'"),
+        (
+            "backend: cuda",
+            "1: backend: not one of the choices — write 'openvino', 'onnx', 'torch', 'tensorrt' or 'tensorrt-rtx'",
+        ),
         ("loop: true", "1: loop: this key belongs to a stream — move it under the stream's name"),
         ("redis_url: http://x", "1: redis_url: not an address of Redis — write redis://host:port, rediss://… or unix:///path"),
         (
