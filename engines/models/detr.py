@@ -123,7 +123,7 @@ class Detr(nn.Module):
         self.bbox_embed = MLP(dim, dim, 4, 3)
 
     def forward(self, images: Tensor, content_hw: Tensor) -> tuple[Tensor, ...]:
-        """`images` u8 (B, H, W, 3) RGB, `content_hw` f32 (B, 2): rows and columns that are not padding.
+        """`images` u8 (B, H, W, 3) RGB, `content_hw` i32 (B, 2): rows and columns that are not padding.
 
         To pred_logits (B, Q, C + 1), pred_boxes (B, Q, 4) cxcywh in 0..1 of the content, and with `config.attention`
         decoder_attention (B, Q, S) and encoder_attention (B, S, S).
@@ -162,7 +162,7 @@ def normalised(images: Tensor, content_hw: Tensor) -> Tensor:
     shift = torch.tensor([m / s for m, s in zip(IMAGENET_MEAN, IMAGENET_STD, strict=True)]).view(1, 3, 1, 1)
     # Cast before all else: TensorRT takes bytes only to cast them.
     pixels = images.float().permute(0, 3, 1, 2) * scale - shift
-    content = content_hw.to(torch.int32)  # compared as integers: in bfloat16 pixels from 257 on would blur
+    content = content_hw.to(torch.int32)  # integers keep their value in bfloat16
     rows = (torch.arange(height, dtype=torch.int32) < content[:, :1]).float()  # (B, H)
     columns = (torch.arange(width, dtype=torch.int32) < content[:, 1:]).float()  # (B, W)
     return pixels * rows[:, None, :, None] * columns[:, None, None, :]
@@ -181,7 +181,7 @@ def example_inputs(batch: int, config: DetrConfig | None = None, seed: int = 0) 
     share = 0.55 + 0.45 * torch.rand(batch, 2, generator=rng)
     share[0::2, 0] = 1.0
     share[0::4, 1] = share[1::2, 1] = 1.0
-    content_hw = torch.floor(share * torch.tensor(config.input_hw, dtype=torch.float32))
+    content_hw = (share * torch.tensor(config.input_hw, dtype=torch.float32)).to(torch.int32)
     return images, content_hw
 
 

@@ -19,9 +19,9 @@ EPS = 1e-6
 def padding_mask(content_hw: Tensor, picture_hw: tuple[int, int], grid_hw: tuple[int, int]) -> Tensor:
     """Which cells of a grid over the picture are padding: bool (B, rows, columns), True = padding.
 
-    `content_hw` f32 (B, 2), whole numbers: rows and columns of the picture that hold the source, from the top left. A
-    cell is judged by one pixel of it, as nearest-neighbour reduction of a mask of the whole picture does. Pixels are
-    compared as integers: in bfloat16 all from 257 on would blur.
+    `content_hw` i32 (B, 2): rows and columns of the picture that hold the source, from the top left. A cell is judged
+    by one pixel of it, as nearest-neighbour reduction of a mask of the whole picture does. It is an integer, as an
+    input and in the graph: what computes in bfloat16 rounds a float input first, and 361 columns become 360.
     """
     content = content_hw.to(torch.int32)
     outside = [

@@ -33,12 +33,12 @@ def example(batch: int, slots: int, dim: int, rng: torch.Generator) -> tuple[Ten
 
 
 def content_example(batch: int, height: int, width: int, fit: str) -> Tensor:
-    """Contents as pictures of several aspects would have: f32 (B, 2); the whole picture where nothing is padded."""
-    whole = torch.tensor([height, width], dtype=torch.float32)
+    """Contents as pictures of several aspects would have: i32 (B, 2); the whole picture where nothing is padded."""
+    whole = torch.tensor([height, width], dtype=torch.int32)
     if fit != "pad":
         return whole.repeat(batch, 1)
     shares = torch.tensor([[1.0, 0.75], [1.0, 1.0], [0.7, 1.0]])
-    return torch.round(whole * shares[torch.arange(batch) % len(shares)])
+    return torch.round(whole * shares[torch.arange(batch) % len(shares)]).to(torch.int32)
 
 
 def _found(empty: Tensors, first: Tensors) -> dict[str, NDArray[Any]]:

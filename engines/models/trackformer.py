@@ -66,7 +66,7 @@ class Looked(NamedTuple):
 
     memory: Tensor  # (B, S, D) its tokens as this frame
     as_previous: Tensor  # (B, S, D) its tokens as the frame before, None where the model sees one frame alone
-    extent_hw: Tensor  # f32 (B, 2) rows and columns of the picture that are content
+    extent_hw: Tensor  # i32 (B, 2) rows and columns of the picture that are content
 
 
 class Transformer(nn.Module):
@@ -114,7 +114,7 @@ class TrackFormer(nn.Module):
         self.bbox_embed = nn.ModuleList(boxes * (layers if shared else 1))
 
     def look(self, images: Tensor, content_hw: Tensor) -> Looked:
-        """`images` u8 (B, H, W, 3) RGB with their content at the top left: `content_hw` f32 (B, 2) rows, columns."""
+        """`images` u8 (B, H, W, 3) RGB with their content at the top left: `content_hw` i32 (B, 2) rows, columns."""
         return self.look_pixels(normalised(images, content_hw), content_hw)
 
     def look_pixels(self, pixels: Tensor, content_hw: Tensor) -> Looked:
@@ -201,7 +201,7 @@ class TrackFormer(nn.Module):
     def forward(self, images: Tensor, content_hw: Tensor, *state: Tensor) -> tuple[Tensor, ...]:
         """One frame of each of B streams.
 
-        images u8 (B, H, W, 3) RGB; content_hw f32 (B, 2), rows and columns of it that are no padding; prev_memory f32
+        images u8 (B, H, W, 3) RGB; content_hw i32 (B, 2), rows and columns of it that are no padding; prev_memory f32
         (B, S, D), the frame before's `next_memory`, prev_valid f32 (B,), 0 where there is none (both only in a model
         of two frames); track_hs f32 (B, K, D); track_boxes f32 (B, K, 4) cxcywh; track_valid f32 (B, K), 1 or 0. To
         pred_logits (B, N, C), pred_boxes (B, N, 4) cxcywh in 0..1 of the content, next_hs (B, N, D), the K track rows

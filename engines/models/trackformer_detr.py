@@ -47,7 +47,7 @@ class DetrLooked(NamedTuple):
     """What a picture says without any state."""
 
     memory: Tensor  # (B, S, D)
-    extent_hw: Tensor  # f32 (B, 2) rows and columns of the picture that are content
+    extent_hw: Tensor  # i32 (B, 2) rows and columns of the picture that are content
 
 
 class TrackFormerDetr(nn.Module):
@@ -69,7 +69,7 @@ class TrackFormerDetr(nn.Module):
         self.bbox_embed = MLP(dim, dim, 4, 3)
 
     def look(self, images: Tensor, content_hw: Tensor) -> DetrLooked:
-        """`images` u8 (B, H, W, 3) RGB with their content at the top left: `content_hw` f32 (B, 2) rows, columns."""
+        """`images` u8 (B, H, W, 3) RGB with their content at the top left: `content_hw` i32 (B, 2) rows, columns."""
         return self.look_pixels(normalised(images, content_hw), content_hw)
 
     def look_pixels(self, pixels: Tensor, content_hw: Tensor) -> DetrLooked:
@@ -108,7 +108,7 @@ class TrackFormerDetr(nn.Module):
     ) -> tuple[Tensor, Tensor, Tensor]:
         """One frame of each of B streams.
 
-        images u8 (B, H, W, 3) RGB; content_hw f32 (B, 2), rows and columns of it that are no padding; track_hs f32
+        images u8 (B, H, W, 3) RGB; content_hw i32 (B, 2), rows and columns of it that are no padding; track_hs f32
         (B, K, D); track_valid f32 (B, K), 1 or 0. To pred_logits (B, N, C + 1), pred_boxes (B, N, 4) cxcywh in 0..1 of
         the content, next_hs (B, N, D), the K track rows first. Rows of empty slots carry no meaning.
         """

@@ -16,7 +16,7 @@ from streamer.types import F32, Fit, Frame, Hw
 def picture_inputs(
     frames: Sequence[Frame], input_hw: Hw, fit: Fit, names: Sequence[str]
 ) -> dict[str, NDArray[Any]]:
-    """`images` u8 (B, H, W, 3) and, if it is among `names`, `content_hw` f32 (B, 2): rows and columns not padded.
+    """`images` u8 (B, H, W, 3) and, if it is among `names`, `content_hw` i32 (B, 2): rows and columns not padded.
 
     Raises ValueError without frames, EngineError for a frame of another size than `input_hw`.
     """
@@ -29,7 +29,7 @@ def picture_inputs(
             )
     inputs: dict[str, NDArray[Any]] = {"images": np.stack([frame.image for frame in frames])}
     if "content_hw" in names:
-        inputs["content_hw"] = np.array([content_hw(frame, input_hw, fit) for frame in frames], np.float32)
+        inputs["content_hw"] = np.array([content_hw(frame, input_hw, fit) for frame in frames], np.int32)
     return inputs
 
 

@@ -117,7 +117,7 @@ def test_frames_are_packed_with_what_the_graph_asks_for() -> None:
     assert plain["images"].shape == (2, *HW, 3)
     told = task(input_names=("images", "content_hw")).preprocess(frames, [None, None])
     assert told["content_hw"].tolist() == [[32, 64], [64, 32]]
-    assert told["content_hw"].dtype == np.float32
+    assert told["content_hw"].dtype == np.int32
     with pytest.raises(EngineError, match="is not"):
         odd = Frame(frames[0].ref, np.zeros((8, 8, 3), np.uint8), (8, 8), 0)
         task().preprocess([odd], [None])

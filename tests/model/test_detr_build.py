@@ -61,6 +61,7 @@ def test_it_compiles_answers_as_torch_does_and_batches_change_nothing(
     # Measured, f32 on both: logits 4.1e-7 rms, boxes 8.4e-8, masks 2.9e-6; limits 1e-4.
     assert max(b["outputs"]["pred_logits"]["largest_abs"] for b in report["batches"]) < 1e-4
     assert {t.name: t.shape[1:] for t in engine.spec.outputs} == OUTPUTS[family]
+    assert {t.name: t.dtype.name for t in engine.spec.inputs} == {"images": "uint8", "content_hw": "int32"}
 
     config = DetrConfig(height=70, width=97)
     inputs = {
@@ -81,11 +82,11 @@ def test_it_compiles_answers_as_torch_does_and_batches_change_nothing(
 def test_padding_does_not_reach_the_answer_of_the_compiled_engine(folder: Path) -> None:
     engine, _ = built("detr", "openvino", folder)
     images = example_inputs(1, DetrConfig(height=70, width=97), 3)[0].numpy()
-    content = np.array([[40, 97]], np.float32)
+    content = np.array([[40, 97]], np.int32)
     other = images.copy()
     other[:, 40:] = 255 - other[:, 40:]
     seen, again = (engine.infer({"images": i, "content_hw": content}) for i in (images, other))
-    whole = engine.infer({"images": images, "content_hw": np.array([[70, 97]], np.float32)})
+    whole = engine.infer({"images": images, "content_hw": np.array([[70, 97]], np.int32)})
     np.testing.assert_array_equal(seen["pred_boxes"], again["pred_boxes"])
     assert np.abs(seen["pred_boxes"] - whole["pred_boxes"]).max() > 1e-5
     engine.close()

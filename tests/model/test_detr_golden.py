@@ -53,7 +53,7 @@ def imported(tensors: dict[str, Tensor], options: dict[str, Any]) -> Any:
 
 
 def inputs() -> tuple[Tensor, Tensor]:
-    return torch.from_numpy(pictures()), torch.tensor(CONTENT_HW, dtype=torch.float32)
+    return torch.from_numpy(pictures()), torch.tensor(CONTENT_HW, dtype=torch.int32)
 
 
 def furthest(found: Tensor, wanted: np.ndarray[Any, np.dtype[Any]]) -> float:
