@@ -33,12 +33,10 @@ from streamer.ports import Engine, EngineSpec, Task
 
 WEIGHTS = Path(__file__).parent / "weights"
 
-# Parts that may run in 16 bits. A ViT has as many blocks as its config says: those that are not there are passed over.
-_BLOCKS = tuple(f"blocks.{i}" for i in range(48))
-_TRUNK = tuple(f"backbone.{block}" for block in _BLOCKS)
-_DECODER = tuple(
-    f"{p}.{i}" for p in ("decode_head.steps", "decode_head.level", "neck.smooth") for i in range(4)
-)
+# Parts that may run in 16 bits; of a list of modules, all of it. Those that a variant has not are passed over.
+_BLOCKS = ("blocks",)
+_TRUNK = ("backbone.blocks",)
+_DECODER = ("decode_head.steps", "decode_head.level", "neck.smooth")
 
 FAMILIES: tuple[Family, ...] = (
     Family(

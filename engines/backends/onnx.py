@@ -24,6 +24,10 @@ def device() -> str:
     return platform.processor() or platform.machine()
 
 
+def ready() -> None:
+    """Any machine will do."""
+
+
 def prepare(artefact: Artefact, say: Say = quiet) -> None:
     """Optimise the graph once and leave it in the folder, so that `load` need not."""
     options = _options(artefact)

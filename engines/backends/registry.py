@@ -110,6 +110,10 @@ class Backend(Protocol):
         """What the engine runs on, in words."""
         ...
 
+    def ready(self) -> None:
+        """Raise EngineError, one line, if nothing can be built here: asked before anything that takes long."""
+        ...
+
     def prepare(self, artefact: Artefact, say: Say = quiet) -> None:
         """Compile, leaving in the folder whatever makes `load` fast; `say` gets a line now and then if it is long."""
         ...

@@ -35,6 +35,11 @@ def device() -> str:
     return str(gpu) if gpu is not None else "no NVIDIA GPU"
 
 
+def ready() -> None:
+    """Raises EngineError, one line, without a GPU: what is built could not be compared with its reference."""
+    require_gpu(TENSORRT)
+
+
 def prepare(artefact: Artefact, say: Say = quiet) -> None:
     """Compile the graph for this machine's GPU, leaving a plan file."""
     compile_for_here(TENSORRT, artefact, say)
@@ -45,8 +50,8 @@ def load(artefact: Artefact) -> TensorRtEngine:
     return open_here(TENSORRT, artefact)
 
 
-def compile_for_here(flavour: Flavour, artefact: Artefact, say: Say) -> None:
-    """`prepare`, of either flavour. Raises EngineError, one line, without a GPU: nothing built could be verified."""
+def require_gpu(flavour: Flavour) -> None:
+    """`ready`, of either flavour."""
     gpu, why = cuda.look()
     if gpu is None:
         ahead = (
@@ -54,9 +59,13 @@ def compile_for_here(flavour: Flavour, artefact: Artefact, say: Say) -> None:
         )
         raise EngineError(
             f"{flavour.backend} needs a GPU to build an engine that may be used: {why}",
-            where=artefact.spec.name,
             mend=f"{ahead}, or choose backend openvino",
         )
+
+
+def compile_for_here(flavour: Flavour, artefact: Artefact, say: Say) -> None:
+    """`prepare`, of either flavour."""
+    require_gpu(flavour)
     wish = Wish(
         artefact.spec.max_batch_size,
         exact=artefact.spec.precision == "f32",

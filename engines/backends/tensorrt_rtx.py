@@ -7,11 +7,16 @@ reference. What it can do without a card is in `engines.build.ahead`.
 from __future__ import annotations
 
 from engines.backends.registry import Artefact, Say, quiet
-from engines.backends.tensorrt import compile_for_here, device, open_here, precisions
+from engines.backends.tensorrt import compile_for_here, device, open_here, precisions, require_gpu
 from engines.backends.trt_flavour import RTX
 from engines.backends.trt_runtime import TensorRtEngine
 
-__all__ = ["device", "load", "precisions", "prepare"]
+__all__ = ["device", "load", "precisions", "prepare", "ready"]
+
+
+def ready() -> None:
+    """Raises EngineError, one line, without a GPU: what is built could not be compared with its reference."""
+    require_gpu(RTX)
 
 
 def prepare(artefact: Artefact, say: Say = quiet) -> None:

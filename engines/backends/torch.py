@@ -40,6 +40,10 @@ def device() -> str:
     return f"{torch.cuda.get_device_name()}, SM {major * 10 + minor}, CUDA {torch.version.cuda}"
 
 
+def ready() -> None:
+    """Any machine will do."""
+
+
 def prepare(artefact: Artefact, say: Say = quiet) -> None:
     """Nothing to compile: the module is the engine."""
 

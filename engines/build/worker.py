@@ -23,10 +23,11 @@ def build(recipe: Recipe, digest: str, folder: Path, say: Callable[[str], None])
 
     Raises EngineError or ParityError.
     """
+    backend = registry.backend(recipe.backend)
+    backend.ready()
     from engines.backends import torch as reference_backend  # torch comes in here, and only in this process
     from engines.build import graphs, judging
 
-    backend = registry.backend(recipe.backend)
     say("loading the weights")
     module = reference_backend.load_module(recipe.family.loader, recipe.weights)
     for note in getattr(module, "notes", ()):
