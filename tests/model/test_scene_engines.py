@@ -139,8 +139,9 @@ def test_the_parts_named_for_16_bits_are_there_and_cost_what_they_may(
     kind = importlib.import_module(family.module)
     inputs = kind.example_inputs(3, model.config, 5)
     parts = [part for part in family.low_precision_parts if has_part(model, part)]
-    blocks = CONFIGS[name].depth
-    assert len(parts) == blocks + {"setr_pup": 4, "setr_mla": 8}.get(name, 0)
+    trunk = ["blocks"] if name == "vit" else ["backbone.blocks"]
+    decoder = {"setr_pup": ["decode_head.steps"], "setr_mla": ["decode_head.level", "neck.smooth"]}
+    assert parts == trunk + decoder.get(name, [])
     served = lowered(model, parts, "bf16", inputs)
     narrow = {n.rsplit(".", 1)[0] for n, p in served.named_parameters() if p.dtype == torch.bfloat16}
     assert any("blocks.1.attn" in n for n in narrow) and not any(
