@@ -1,4 +1,4 @@
-"""Which addresses may come in through the API? More careful than the configuration file, whose author owns the machine.
+"""Which addresses and models may come in through the API? More careful than the YAML, whose author owns the machine.
 
 Files lie under the media root, devices are cameras, and no address leads to link-local or cloud metadata services. A
 name is judged by what it resolves to now; a name that resolves to nothing is admitted (its stream will say why it is
@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 import socket
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 from ipaddress import IPv4Address, IPv6Address, ip_address, ip_network
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -19,6 +19,7 @@ from streamer.errors import ConfigError
 
 Resolve = Callable[[str], Iterable[str]]
 
+_PLAIN_MODEL = re.compile(r"(?!.*\.(onnx|safetensors)$)[A-Za-z0-9][A-Za-z0-9._-]*")
 _CAMERA = re.compile(r"(/dev/video|device:(//)?(/dev/video)?)\d+")
 _METADATA_NAMES = frozenset({"metadata", "metadata.google.internal", "metadata.goog", "instance-data"})
 _METADATA_NETS = tuple(
@@ -45,6 +46,21 @@ def admit(url: str, *, media_root: Path | None, resolve: Resolve = resolve) -> s
     elif (scheme == "device" or url.startswith("/dev/")) and not _CAMERA.fullmatch(url):
         raise _refused("not a camera", "write /dev/video0 or device:0")
     return url
+
+
+def admit_model(model: str, in_use: Collection[str]) -> str:
+    """The model as it was given: a plain name, or one that a stream has already (`in_use`), so that its owner knows it.
+
+    A path or an address from outside would have this machine open any file, or fetch and compile any repository.
+    Raises ConfigError with the mend.
+    """
+    if _PLAIN_MODEL.fullmatch(model) or model in in_use:
+        return model
+    raise ConfigError(
+        "files and addresses of models are not admitted at run time",
+        where="model",
+        mend="give a name of `sightline models ls`, or name the model in the configuration",
+    )
 
 
 def _under(file: Path, media_root: Path | None) -> Path:

@@ -16,7 +16,7 @@ from streamer.clock import Clock
 from streamer.config import StreamConfig
 from streamer.errors import ConfigError
 from streamer.types import EventKind
-from web.admission import admit
+from web.admission import admit, admit_model
 from web.problems import Problem, Refused
 from web.sse import sse
 from web.store import Store
@@ -80,6 +80,7 @@ def router(world: Surroundings) -> APIRouter:
     )
     async def add_stream(body: StreamConfig, response: Response) -> StreamView:
         try:
+            admit_model(body.model, {config.model for config in await store.streams()})
             url = await asyncio.to_thread(admit, body.url, media_root=world.media_root)
         except ConfigError as error:
             raise Refused(422, error.what, where=error.where, mend=error.mend) from None

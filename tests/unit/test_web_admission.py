@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from streamer.errors import ConfigError
-from web.admission import admit
+from web.admission import admit, admit_model
 
 NAMES = {
     "camera.example": ["192.168.1.9"],
@@ -95,3 +95,28 @@ def test_without_a_media_root_there_are_no_files(tmp_path: Path) -> None:
     clip.touch()
     with pytest.raises(ConfigError, match="run time"):
         admit(str(clip), media_root=None)
+
+
+@pytest.mark.parametrize("model", ["street-nano", "detr-r50-e632da11", "my_model.v2", "hf://owner/known"])
+def test_named_models_and_those_in_use_are_admitted(model: str) -> None:
+    assert admit_model(model, {"hf://owner/known"}) == model
+
+
+@pytest.mark.parametrize(
+    "model",
+    [
+        "hf://owner/other",
+        "hf:///etc",
+        "/etc/passwd.onnx",
+        "../x.safetensors",
+        "x.onnx",
+        "x.safetensors",
+        "a/b",
+        "",
+        "~",
+    ],
+)
+def test_files_and_addresses_of_models_are_refused_in_one_line(model: str) -> None:
+    with pytest.raises(ConfigError, match="not admitted at run time") as caught:
+        admit_model(model, {"hf://owner/known"})
+    assert "\n" not in str(caught.value) and caught.value.where == "model"

@@ -150,6 +150,7 @@ def test_a_taken_name_is_a_conflict_and_changes_nothing(site: Site) -> None:
         ({"name": "x", "url": "world://street", "loops": True}, "loops"),
         ({"name": "x", "url": "http://169.254.169.254/latest"}, "metadata"),
         ({"name": "x", "url": "/etc/passwd"}, "media_root"),
+        ({"name": "x", "url": "world://street?seed=1", "model": "hf:///etc"}, "models ls"),
         ({"name": "x", "url": "world://street", "max_fps": f"{SECRET}"}, "max_fps"),
         ([], ""),
     ],
