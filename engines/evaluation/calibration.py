@@ -18,7 +18,7 @@ BINS = 10
 
 
 def calibration(frames: Iterable[Seen]) -> dict[str, Any]:
-    """`ece` (None if nothing was shown), `shown`, and of each bin that holds any: its bounds, count, score and share."""
+    """`ece` (None if nothing was shown), `shown`, and of each bin that holds any: bounds, count, score and share."""
     parts = [_scored(seen) for seen in frames]
     scores = np.concatenate([s for s, _ in parts]) if parts else np.zeros(0, np.float32)
     right = np.concatenate([r for _, r in parts]) if parts else np.zeros(0, bool)

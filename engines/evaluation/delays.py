@@ -1,10 +1,10 @@
 """Events: was a fall noticed, how many frames after it began, and how often was one cried that was none.
 
 A true fall begins on the frame in which a person's action turns to `fall` and lasts while the person falls or lies. It
-counts if the person is clear on at least one of its frames and was seen before it. A told fall is a run of frames in which a track's
-action is `fall` or `lie`, gaps of less than GRACE frames included. It is right if, at some frame of it, the track stands
-for a person within a true fall (or GRACE frames after it); a fall is noticed if some told one is right about it. The
-delay counts frames from its beginning to the first answer for that person.
+counts if the person is clear on at least one of its frames and was seen before it. A told fall is a run of frames in
+which a track's action is `fall` or `lie`, gaps of less than GRACE frames included. It is right if, at some frame of it,
+the track stands for a person within a true fall (or GRACE frames after it); a fall is noticed if some told one is right
+about it. The delay counts frames from its beginning to the first answer for that person.
 """
 
 from __future__ import annotations
@@ -43,7 +43,9 @@ class ToldFall:
     first: int
     last: int
     right: bool = False
-    counts: bool = False  # as a false one, if it is not right: it stood for nobody, or for a clear person on their feet
+    counts: bool = (
+        False  # as a false one, if it is not right: it stood for nobody, or for a clear person on their feet
+    )
 
 
 def falls(streets: Mapping[int, Sequence[Seen]]) -> dict[str, Any]:

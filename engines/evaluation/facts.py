@@ -40,7 +40,7 @@ class Seen:
     Of N true objects (as in `Truth`): boxes_xyxy, labels, ids, actions, keypoints; `hard` bool (N,): difficult;
     `alike` f32 (N, M): IoU with the answer's M tracks, 0 where labels differ; `partner` i64 (N,): the track that stands
     for it, or -1; `mask_iou` f32 (N,), NaN without a partner. `rows` is all the engine said, `detections` what a
-    detector's user would take of it (see baselines.py).
+    detector's user would take of it (see baselines.py), `cells_wrong` the wrong share of its class map (0 without one).
     """
 
     street: int
@@ -57,6 +57,7 @@ class Seen:
     mask_iou: F32
     rows: PictureBoxes
     detections: Detections
+    cells_wrong: float
 
     @classmethod
     def of(
@@ -67,6 +68,7 @@ class Seen:
         payload: Perception,
         rows: PictureBoxes,
         detections: Detections,
+        cells_wrong: float = 0.0,
     ) -> Seen:
         """Compare one answer with the truth."""
         found = payload.tracks.detections
@@ -87,6 +89,7 @@ class Seen:
             mask_iou=mask_ious(truth, found, partner),
             rows=rows,
             detections=detections,
+            cells_wrong=cells_wrong,
         )
 
     @property

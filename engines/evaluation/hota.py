@@ -57,9 +57,7 @@ class HotaCounts:
         det = self.matched / np.maximum(1, self.matched + self.missed + self.false)
         ass = self.associated / np.maximum(1, self.matched)
         loc = np.maximum(1e-10, self.fit) / np.maximum(1e-10, self.matched)
-        return Hota(
-            float(np.sqrt(det * ass).mean()), float(det.mean()), float(ass.mean()), float(loc.mean())
-        )
+        return Hota(float(np.sqrt(det * ass).mean()), float(det.mean()), float(ass.mean()), float(loc.mean()))
 
 
 def summed(parts: Iterable[HotaCounts]) -> HotaCounts:
@@ -78,7 +76,9 @@ class HotaSequence:
     def add(self, ids: I64, track_ids: I64, similarity: NDArray[np.floating]) -> None:
         """One frame: identities of its N true objects and M tracks, and how alike they are, (N, M) in 0..1."""
         if similarity.shape != (len(ids), len(track_ids)):
-            raise ValueError(f"similarity {similarity.shape} for {len(ids)} objects and {len(track_ids)} tracks")
+            raise ValueError(
+                f"similarity {similarity.shape} for {len(ids)} objects and {len(track_ids)} tracks"
+            )
         self._frames.append((ids, track_ids, similarity.astype(np.float64)))
 
     def counts(self) -> HotaCounts:

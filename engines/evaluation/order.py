@@ -3,8 +3,8 @@
 Sitting down and standing up, falling and getting up are each other's mirror in time, so only order tells them apart.
 Asked is the choice within such a pair; without order it can only be chance, one half. Two controls are made.
 
-`ring`: on each frame of such a motion, the features in the track's ring change places among themselves, their ages stay.
-That is simple, but no clean control: the newest frame stays the newest, and a clip that has seen only the first
+`ring`: on each frame of such a motion, the features in the track's ring change places among themselves, their ages
+stay. That is simple, but no clean control: the newest frame stays the newest, and a clip that has seen only the first
 half of a motion shows in any order where the motion began.
 
 `clip`: the clean one, and the one reported. A motion is asked only where the clip's frames lie evenly about its middle
@@ -95,7 +95,7 @@ class Motion:
 class OrderControl:
     """Sees each step of a run of B streets and asks the graph again where an order pair is at work.
 
-    `labels` are the names of the columns of `action_logits`; `ticks_a_step` how many ticks of the ring's ages a step is.
+    `labels` name the columns of `action_logits`; `ticks_a_step` says how many ticks of the ring's ages a step is.
     """
 
     def __init__(self, infer: Infer, labels: Sequence[str], *, ticks_a_step: float, most: int = 8) -> None:
@@ -116,7 +116,7 @@ class OrderControl:
         slots: Sequence[dict[int, int]],
         doing: Sequence[Mapping[int, tuple[str, int | None]]],
     ) -> None:
-        """One step. `slots[i]`: slot of each track before it; `doing[i]`: of each person its action and track or None."""
+        """One step. `slots[i]`: the slot of each track before it; `doing[i]`: each person's action and track or None."""
         if not self._mirror or any(name not in inputs for name in NEEDED):
             return
         self._moments.append(Moment(step, inputs, outputs["object_feature"], tuple(slots)))

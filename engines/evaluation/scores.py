@@ -110,15 +110,16 @@ class Measures:
             "ap": count.ap,
             "mask_miou": count.mask_miou,
             "hota": count.hota,
-            **{f"hota_{name}": self._baseline(name, chosen)["hota"] for name in self._others},
+            **{f"hota_{name}": self.baseline(name, chosen)["hota"] for name in self._others},
             "idf1": count.idf1,
             "mota": count.mota,
             "semantic_miou": confusion.miou() if confusion is not None else None,
             "pck10": key_points(seen).pck(),
-            "action_top1": tally(seen, self.warm_up).top1() if self.run.has_clips else None,
+            "action_top1": tally(seen, self.warm_up).top1() if self.run.clips.labels else None,
         }
 
-    def _baseline(self, name: str, streets: Sequence[int]) -> dict[str, Any]:
+    def baseline(self, name: str, streets: Sequence[int]) -> dict[str, Any]:
+        """The tracks of `bytetrack` or `iou` on these streets, on the clear count."""
         return asdict(together(self._others[name][i] for i in streets))
 
     def by_class(self) -> dict[str, dict[str, Any]]:
@@ -174,7 +175,7 @@ def told(measures: Measures, unseen_themes: Sequence[str] = ()) -> dict[str, Any
     points = key_points(run.frames)
     order = (
         {"chance": 0.5, "clip": run.order_clip.told(), "ring": run.order_ring.told()}
-        if run.has_clips
+        if run.order_asked
         else None
     )
     flat = measures.flat()
@@ -187,9 +188,7 @@ def told(measures: Measures, unseen_themes: Sequence[str] = ()) -> dict[str, Any
         "details": {
             "clear": asdict(measures.accuracy(True)),
             "everything": asdict(measures.accuracy(False)),
-            "baselines": {
-                name: measures._baseline(name, everywhere) for name in ("bytetrack", "iou")
-            },
+            "baselines": {name: measures.baseline(name, everywhere) for name in ("bytetrack", "iou")},
             "by_class": measures.by_class(),
             **{f"by_{way}": rows for way, rows in measures.by_condition(unseen_themes).items()},
             "semantic": None
@@ -200,9 +199,9 @@ def told(measures: Measures, unseen_themes: Sequence[str] = ()) -> dict[str, Any
                 "iou_by_class": confusion.iou_by_class(),
             },
             "key_points": points.details(),
-            "actions": tally(run.frames, measures.warm_up).details() if run.has_clips else None,
+            "actions": tally(run.frames, measures.warm_up).details() if run.clips.labels else None,
             "order": order,
-            "falls": falls(measures.frames) if run.has_clips else None,
+            "falls": falls(measures.frames) if run.clips.labels else None,
             "calibration": calibration(run.frames),
         },
     }

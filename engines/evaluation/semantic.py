@@ -21,10 +21,10 @@ class Confusion:
         self.names = tuple(names)
         self.cells: I64 = np.zeros((len(names), len(names)), np.int64)
 
-    def add(self, truth: U8, answer: U8, answer_names: Sequence[str]) -> None:
+    def add(self, truth: U8, answer: U8, answer_names: Sequence[str]) -> float:
         """One picture: its true class map u8 (H, W), and the answer u8 (h, w) on a grid that divides it.
 
-        Raises EngineError for an answer in classes that the world has not.
+        Returns the share of cells that are wrong. Raises EngineError for an answer in classes that the world has not.
         """
         strangers = [name for name in answer_names if name not in self.names]
         if strangers:
@@ -36,7 +36,9 @@ class Confusion:
         index = np.array([self.names.index(name) for name in answer_names], np.int64)
         n = len(self.names)
         pairs = sampled(truth, answer.shape).astype(np.int64) * n + index[answer]
-        self.cells += np.bincount(pairs.ravel(), minlength=n * n).reshape(n, n)
+        cells = np.bincount(pairs.ravel(), minlength=n * n).reshape(n, n)
+        self.cells += cells
+        return float(1 - np.trace(cells) / cells.sum())
 
     def __add__(self, other: Confusion) -> Confusion:
         both = Confusion(self.names)
@@ -47,9 +49,7 @@ class Confusion:
         """Intersection over union of each class; None for one that is neither there nor answered."""
         same = np.diag(self.cells)
         union = self.cells.sum(axis=0) + self.cells.sum(axis=1) - same
-        return {
-            name: float(s / u) if u else None for name, s, u in zip(self.names, same, union, strict=True)
-        }
+        return {name: float(s / u) if u else None for name, s, u in zip(self.names, same, union, strict=True)}
 
     def miou(self) -> float | None:
         """The mean over the classes that occur; None before the first picture."""

@@ -1,8 +1,8 @@
 """The run: streets side by side through the serving path, and of each frame what the metrics need.
 
 The engine is only a callable from named tensors to named tensors, so torch and compiled engines are measured alike, and
-the task is the one that serves (`TrackTask`), with its rules. Nothing is drawn by chance but the shuffling of the control
-(order.py), from fixed seeds: a run gives the same numbers each time.
+the task is the one that serves (`TrackTask`), with its rules. Nothing is drawn by chance but the shuffling of the
+control (order.py), from fixed seeds: a run gives the same numbers each time.
 """
 
 from __future__ import annotations
@@ -76,7 +76,7 @@ class SplitRun:
     confusions: dict[int, Confusion] = field(default_factory=dict)
     order_clip: Choices = field(default_factory=Choices)
     order_ring: Choices = field(default_factory=Choices)
-    has_clips: bool = False
+    order_asked: bool = False  # whether the control could ask at all
 
 
 def run_split(
@@ -94,8 +94,7 @@ def run_split(
     All must be of the engine's size and one rate. `watch(done, total)` counts frames of all streets. Raises EngineError
     for a model that finds other things than the world holds.
     """
-    strangers = [name for name in task.labels if name not in LABELS]
-    if strangers or tuple(task.labels) != LABELS[: len(task.labels)]:
+    if tuple(task.labels) != LABELS:
         raise EngineError(
             f"it finds {', '.join(task.labels[:6])}; the world's streets hold {', '.join(LABELS)}",
             where="labels",
@@ -153,7 +152,7 @@ class _Group:
 
     def close(self) -> None:
         """Hand over what the control counted."""
-        self._run.has_clips |= self._control.works
+        self._run.order_asked |= self._control.works
         for mine, all_of_it in (
             (self._control.clip, self._run.order_clip),
             (self._control.ring, self._run.order_ring),
@@ -165,9 +164,10 @@ class _Group:
     ) -> Seen:
         index, config = self._streets[i].index, self._streets[i].config
         hw = (config.height, config.width)
+        wrong = 0.0
         if payload.semantic is not None:
             confusion = self._run.confusions.setdefault(index, Confusion(SEMANTIC))
-            confusion.add(truth.semantic, payload.semantic, payload.semantic_names)
+            wrong = confusion.add(truth.semantic, payload.semantic, payload.semantic_names)
         return Seen.of(
             index,
             step,
@@ -175,6 +175,7 @@ class _Group:
             payload,
             rows_as_boxes(outputs, i, state.valid, hw),
             detections_of(*used_rows(outputs, i, state.valid, hw)),
+            wrong,
         )
 
 
