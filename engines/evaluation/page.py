@@ -158,8 +158,8 @@ def _document(
     )
     parts = [
         f"<h1>{html.escape(heading)}</h1>",
-        f"<p>{numbers['streets']} streets, {numbers['frames']} frames. Left the truth, right the answer; grey are objects "
-        "too small or too hidden to be asked for, thick red boxes stand for no object, white boxes were missed. "
+        f"<p>{numbers['streets']} streets, {numbers['frames']} frames. Left the truth, right the answer; grey are "
+        "objects too small or too hidden to be asked for, thick red boxes stand for no object, white ones were missed. "
         "Accuracy in the synthetic world is not accuracy on a real camera.</p>",
         f"<table>{rows}</table>",
     ]
