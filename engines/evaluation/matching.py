@@ -53,7 +53,8 @@ def partners(alike: F32) -> I64:
 
 
 def mask_ious(truth: Truth, found: Detections, partner: I64) -> F32:
-    """How well the masks of matched objects fit, f32 (N,), NaN for an object without partner or mask.
+    """How well the masks of matched objects fit, f32 (N,), NaN for an object without partner or mask, and for one so
+    small that neither mask has a cell.
 
     On the grid they are served on, half the picture's size, with the truth sampled at the same places.
     """
@@ -64,7 +65,8 @@ def mask_ious(truth: Truth, found: Detections, partner: I64) -> F32:
         mask = mask_from_rle(found.masks[partner[row]])
         real = sampled(truth.instances, mask.shape) == row
         union = (mask | real).sum()
-        ious[row] = (mask & real).sum() / union if union else 0.0
+        if union:
+            ious[row] = (mask & real).sum() / union
     return ious
 
 

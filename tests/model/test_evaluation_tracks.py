@@ -154,7 +154,9 @@ def test_the_iou_tracker_takes_the_best_pairs_and_only_overlaps() -> None:
 
 
 def test_what_a_detectors_user_takes() -> None:
-    boxes = np.array([[0, 0, 10, 10], [0, 0, 10, 10.5], [0, 0, 10, 10], [50, 0, 50, 10], [80, 0, 90, 10]], np.float32)
+    boxes = np.array(
+        [[0, 0, 10, 10], [0, 0, 10, 10.5], [0, 0, 10, 10], [50, 0, 50, 10], [80, 0, 90, 10]], np.float32
+    )
     scores = np.array([[0.8, 0.1], [0.9, 0.1], [0.2, 0.7], [0.9, 0.0], [0.05, 0.08]], np.float32)
     found = detections_of(boxes, scores)
     # the double of one class goes, the other class stays; an empty box and an unsure one are none
