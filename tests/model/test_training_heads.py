@@ -1,4 +1,4 @@
-"""What the heads are asked for: unknown truth asks nothing, the right answer costs nothing, and clips are cut by time."""
+"""What the heads are asked for: unknown truth asks nothing, the right answer costs nothing, clips are cut by time."""
 
 from __future__ import annotations
 
@@ -114,7 +114,7 @@ def test_clips_are_cut_by_time_and_by_track() -> None:
         np.testing.assert_array_equal(
             age[there > 0], np.maximum(np.rint((0.4 - times[entries]) * config.clip_hz), 1)
         )
-    assert valid[0::3].sum(1).max() == 3 and valid[0::3].sum(1).min() == 0  # some are young
+    assert valid[0::3].sum(1).max() == 3 and valid[0::3].sum(1).min() <= 1  # some are young
     assert not valid[1::3].any() and (alone == 6).all()
     assert GAP_STRIDES * config.clip_stride_s < 2.5
     assert set(gap[:, :-1][valid[2::3] > 0]) <= {8, 9}  # nothing from before the gap
