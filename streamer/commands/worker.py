@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from engines.backends.registry import Lanes
     from streamer.config import StreamConfig
     from streamer.pipeline import Pipeline
-    from streamer.ports import Engine
+    from streamer.ports import Engine, Measure
 
 log = logging.getLogger(__name__)
 
@@ -127,6 +127,7 @@ def run(
     from streamer.publisher import Publisher
     from streamer.rules.presence import Presence
     from streamer.runner import StreamRunner, Surroundings
+    from streamer.scoreboard import Scoreboard
     from streamer.sinks.redis import RedisSink
     from streamer.sinks.video import VideoPublisher
     from streamer.sources import open_source
@@ -137,8 +138,15 @@ def run(
         redis_url, data_dir, clock=clock, results_maxlen=results_maxlen, events_maxlen=events_maxlen
     )
     desired = DesiredStreams(redis_url)
+    scoreboard = Scoreboard(_measure, clock)
     publisher = Publisher(
-        rules=[Presence()], results=sink, events=sink, ledger=ledger, metrics=metrics, clock=clock
+        rules=[Presence()],
+        results=sink,
+        events=sink,
+        ledger=ledger,
+        metrics=metrics,
+        clock=clock,
+        scorer=scoreboard,
     )
 
     def make_pipeline(model: str) -> tuple[Engine, Pipeline[Any]]:
@@ -199,6 +207,7 @@ def run(
         clean = made.close(drain_deadline_s)
         clean = models.close(1.0) and clean
         clean = publisher.close(1.0) and clean
+        clean = scoreboard.close(1.0) and clean
         desired.close()
         sink.close()
         certain.cancel()
@@ -254,6 +263,13 @@ class Models:
             else:
                 clean = False
         return clean
+
+
+def _measure() -> Measure:
+    """Made when a source brings its truth: workers that never meet one do not load it."""
+    from engines.evaluation.live.window import RollingAccuracy
+
+    return RollingAccuracy()
 
 
 def usable_cpus() -> int:
