@@ -1,10 +1,10 @@
 // How right the answers are, where the truth is known: of drawn streets only, and the panel says so.
 
-const HISTORY = 90; // points of a curve; the worker makes one every two seconds
+const HISTORY = 60; // points of a curve; the worker makes one every two seconds
 const [WIDE, HIGH] = [96, 22];
 const dash = (value, text) => (value === null || value === undefined ? "—" : text(value));
 const share = (value) => dash(value, (v) => v.toFixed(2));
-const frames = (value) => dash(value, (v) => `${v.toFixed(1)} frames late`);
+const late = (value) => dash(value, (v) => `${v.toFixed(1)} frames late`);
 
 // name in the API, what is shown, what it means
 const SHARES = [
@@ -14,7 +14,7 @@ const SHARES = [
   ["deta", "DetA", "HOTA's half for finding objects"],
   ["assa", "AssA", "HOTA's half for keeping their identities"],
 ];
-const EVENTS = { appear: "Appear", leave: "Leave", fall: "Fall" };
+const EVENTS = { appear: "Appear P / R", leave: "Leave P / R", fall: "Fall P / R" };
 
 const histories = new Map(); // stream -> { frame, values: name -> [numbers] }
 
@@ -35,8 +35,8 @@ export function showAccuracy(root, stream) {
     fill(boxes[i], share(known[name]), title);
     boxes[i].querySelector("polyline").setAttribute("points", points(past[name]));
   });
-  const switched = `${known.switches_total} since the worker began`;
-  fill(boxes[SHARES.length], String(known.switches), `objects that were given another identity; ${switched}`, switched);
+  const switched = `objects that were given another identity; ${known.switches_total} since the worker began`;
+  fill(boxes[SHARES.length], String(known.switches), switched, `${known.switches_total} in all`);
   Object.keys(EVENTS).forEach((kind, i) => fill(boxes[SHARES.length + 1 + i], ...event(known.events[kind])));
 }
 
@@ -45,7 +45,7 @@ function event(score) {
   if (!score) return ["—", "the model says nothing of what a person does", "no action head"];
   const counts = `${score.right} of ${score.told} told were right, ${score.noticed} of ${score.there} were noticed`;
   const found = `${share(score.precision)} / ${share(score.recall)}`;
-  return [found, `precision / recall of the last ten minutes: ${counts}`, frames(score.delay_frames)];
+  return [found, `precision / recall of the last ten minutes: ${counts}`, late(score.delay_frames)];
 }
 
 function remember(stream, known) {
