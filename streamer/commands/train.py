@@ -16,15 +16,15 @@ DEFAULT_OUT = Path("runs/street")
 def register(app: typer.Typer) -> None:
     group = typer.Typer(no_args_is_help=True, help="Train weights on the synthetic world.")
     group.command(
-        epilog="Example: `sightline train street --preset cpu --out runs/street`, later again with `--resume`"
+        epilog="Example: `sightline train street --preset nano --out runs/street`, later again with `--resume`"
     )(street)
     app.add_typer(group, name="train")
 
 
 def street(
     preset: Annotated[
-        str, typer.Option(help="cpu: the shipped recipe; smoke: seconds, to see that it runs.")
-    ] = "cpu",
+        str, typer.Option(help="nano, small: the shipped recipes; smoke: seconds, to see that it runs.")
+    ] = "nano",
     out: Annotated[
         Path, typer.Option("--out", "-o", help="Folder of weights, curve and checkpoint.")
     ] = DEFAULT_OUT,
