@@ -101,9 +101,8 @@ class Lens:
         self._drift_s = rng.uniform((3.0, 1.3), (8.0, 2.6), (2, 2))
         self._drift_at = rng.uniform(0, math.tau, (2, 2))
         self._zoom_s, self._zoom_at = float(rng.uniform(7, 18)), float(rng.uniform(0, math.tau))
-        self._zoom_to = rng.uniform(
-            0.3, 0.7, 2
-        )  # the point that stays in place, as a share of width and height
+        # what stays in place, as a share of width and height: people walk in the lower half
+        self._zoom_to = rng.uniform((0.3, 0.5), (0.7, 0.9))
         self._gain_s = rng.uniform((5.0, 1.7), (14.0, 3.4))
         self._gain_at = rng.uniform(0, math.tau, 2)
         self._sigma = config.blur * config.height / ROWS

@@ -127,6 +127,16 @@ def test_the_caption_names_weather_light_and_view(settings: dict[str, Any], word
     assert all(word in caption for word in words) and caption.endswith(".")
 
 
+@pytest.mark.parametrize("hour", [13.0, 23.0])
+@pytest.mark.parametrize("weather", ["overcast", "snow"])
+def test_the_houses_are_the_same_in_every_weather(weather: str, hour: float) -> None:
+    (a, truth), (b, _) = (
+        world(seed=11, people=0, vehicles=0, hour=hour, weather=w).step() for w in ("clear", weather)
+    )
+    houses = truth.semantic == BUILDING
+    assert np.corrcoef(a[houses].mean(1), b[houses].mean(1))[0, 1] > 0.85
+
+
 # ------------------------------------------------------------------------------------------------------ pairs
 
 
