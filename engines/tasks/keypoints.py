@@ -4,8 +4,9 @@ Every key point of a row has a kernel of its own. In the row's box, a little wid
 small grid; kernel times sample is a heat, its softmax a distribution, and the mean of that distribution the place
 (integral regression, Sun et al. 2018). So a place is finer than a cell, and there is no peak to look for.
 
-Bilinear sampling on a grid is two small matrix products, one for the columns and one for the rows: half the time of
-gathering four neighbours for each sample. Products of this size stay on one thread, which matters to other lanes.
+Bilinear sampling on a grid falls into two steps: spans of the two rows around each row of cells, mixed, then one small
+matrix product for the columns. That takes a third of the time of gathering four neighbours for each sample. Products
+of this size stay on one thread, which matters to other lanes.
 """
 
 from __future__ import annotations
@@ -30,18 +31,16 @@ def keypoints_in_boxes(
         return np.zeros((0, points, 3), np.float32)
     channels, (rows, columns) = len(features), grid_hw
     samples = _sampled(features, boxes_cxcywh, grid_hw)  # (n, C, rows * columns)
-    heat = np.matmul(kernels.reshape(n, points, channels), samples)  # (n, K, rows * columns)
-    heat *= np.float32(channels**-0.5)
-    heat -= heat.max(axis=2, keepdims=True)
+    heat = np.matmul(kernels.reshape(n, points, channels) * np.float32(channels**-0.5), samples)
+    heat -= heat.max(axis=2, keepdims=True)  # heat (n, K, rows * columns)
     np.exp(heat, out=heat)
-    heat = heat.reshape(n, points, rows, columns)
-    down, across = heat.sum(axis=3), heat.sum(axis=2)  # (n, K, rows), (n, K, columns)
-    whole = across.sum(axis=2)  # (n, K)
-    size = boxes_cxcywh[:, None, 2:]  # (n, 1, 2)
-    found = np.empty((n, points, 3), np.float32)
-    found[..., 0] = across @ _cells(columns) / whole
-    found[..., 1] = down @ _cells(rows) / whole
-    found[..., :2] = boxes_cxcywh[:, None, :2] + size * (found[..., :2] + offsets)
+    x, y = np.broadcast_arrays(_cells(columns), _cells(rows)[:, None])  # (rows, columns) each
+    cells = np.stack([x.ravel(), y.ravel(), np.ones(x.size, np.float32)], axis=1)
+    found = (heat.reshape(-1, len(cells)) @ cells).reshape(n, points, 3)  # sums of x, of y, of all
+    found[..., :2] /= found[..., 2:]
+    found[..., :2] += offsets
+    found[..., :2] *= boxes_cxcywh[:, None, 2:]
+    found[..., :2] += boxes_cxcywh[:, None, :2]
     found[..., 2] = 1 / (1 + np.exp(-np.clip(logits, -30, 30)))
     return found
 
@@ -53,18 +52,26 @@ def _cells(count: int) -> F32:
 
 def _sampled(features: F32, boxes_cxcywh: F32, grid_hw: Hw) -> F32:
     """Bilinear samples at the cells' centres, (n, C, rows * columns); beyond the border its nearest feature counts."""
-    (channels, h, w), (rows, columns) = features.shape, grid_hw
+    (channels, h, w), (rows, columns), n = features.shape, grid_hw, len(boxes_cxcywh)
     cx, cy, bw, bh = boxes_cxcywh.T[..., None]  # (n, 1) each
     xs = np.clip((cx + _cells(columns) * bw) * w - 0.5, 0, w - 1)  # (n, columns), in features
     ys = np.clip((cy + _cells(rows) * bh) * h - 0.5, 0, h - 1)  # (n, rows)
-    left, right = xs[:, 0].astype(int).tolist(), (np.ceil(xs[:, -1]).astype(int) + 1).tolist()
-    top, foot = ys[:, 0].astype(int).tolist(), (np.ceil(ys[:, -1]).astype(int) + 1).tolist()
-    places = np.arange(max(h, w), dtype=np.float32)
-    samples = np.empty((len(boxes_cxcywh), channels, rows, columns), np.float32)
-    for i, (x0, x1, y0, y1) in enumerate(zip(left, right, top, foot, strict=True)):
-        by_column = 1 - np.abs(places[x0:x1, None] - xs[i])  # (x1 - x0, columns)
-        by_row = 1 - np.abs(ys[i][:, None] - places[y0:y1])  # (rows, y1 - y0)
-        np.maximum(by_column, 0, out=by_column)
-        np.maximum(by_row, 0, out=by_row)
-        np.matmul(by_row, features[:, y0:y1, x0:x1] @ by_column, out=samples[i])
-    return samples.reshape(len(samples), channels, rows * columns)
+    left = xs[:, 0].astype(np.int64)
+    wide = (
+        int((np.ceil(xs[:, -1]).astype(np.int64) - left).max()) + 1
+    )  # one width for all: no loop over boxes
+    left = np.minimum(left, w - wide)[:, None]
+    top = np.minimum(ys.astype(np.int64), h - 2)  # (n, rows)
+    high, across, down = features.strides
+    spans = np.lib.stride_tricks.as_strided(  # [y, x] is features[:, y, x : x + wide]
+        features, (h, w - wide + 1, channels, wide), (across, down, high, down), writeable=False
+    )
+    above, below = spans[top, left], spans[top + 1, left]  # (n, rows, C, wide)
+    below -= above
+    below *= (ys - top).astype(np.float32)[..., None, None]
+    above += below
+    places = (left + np.arange(wide)).astype(np.float32)
+    weights = np.maximum(1 - np.abs(places[:, :, None] - xs[:, None, :]), 0)  # (n, wide, columns)
+    samples = np.matmul(above.reshape(n, rows * channels, wide), weights)  # (n, rows * C, columns)
+    samples = samples.reshape(n, rows, channels, columns).transpose(0, 2, 1, 3)
+    return samples.reshape(n, channels, rows * columns)
