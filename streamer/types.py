@@ -206,6 +206,7 @@ class EventKind(StrEnum):
 
     APPEAR = "appear"
     LEAVE = "leave"
+    ACTION = "action"
     UP = "up"
     DOWN = "down"
 
@@ -219,7 +220,8 @@ class Event:
     """Something happened. `id` is deterministic (`stream:epoch:seq:kind:track`), so a redelivery is harmless.
 
     `wall_ns` Unix time of the frame that caused it; `track_id` None for stream events; `attrs` holds label, score,
-    box_xyxy (px in the source picture), source_hw, or error code and message; `latency_ms` capture to rule.
+    box_xyxy (px in the source picture), source_hw, for an action its name and start_wall_ns, or error code and message;
+    `latency_ms` capture to rule.
     """
 
     id: str

@@ -12,7 +12,7 @@ import pytest
 from numpy.typing import NDArray
 
 from engines.tasks.clips_of_tracks import ClipTiming, stream_ns
-from engines.tasks.keypoints import WIDENED, keypoints_in_boxes
+from engines.tasks.keypoints import REACH, SIGMA, keypoints_in_boxes
 from engines.tasks.track import TrackRules, TrackState, TrackTask
 from engines.tasks.track_actions import ActionJudge, ActionRules
 from engines.tasks.track_heads import Heads
@@ -106,17 +106,18 @@ def of_track(perception: Perception, track_id: int | None = 1) -> list[str]:
 def reference(
     features: NDArray[Any],
     kernels: NDArray[Any],
-    offsets: NDArray[Any],
+    guesses: NDArray[Any],
     box: NDArray[Any],
     grid: tuple[int, int],
 ) -> NDArray[Any]:
     """One row's places, cell by cell, as the model's definition says it."""
     channels, h, w = features.shape
     heat = np.zeros((len(kernels), *grid))
-    xs = [box[0] + ((c + 0.5) / grid[1] - 0.5) * WIDENED * box[2] for c in range(grid[1])]
-    ys = [box[1] + ((r + 0.5) / grid[0] - 0.5) * WIDENED * box[3] for r in range(grid[0])]
-    for r, y in enumerate(ys):
-        for c, x in enumerate(xs):
+    us = [((c + 0.5) / grid[1] - 0.5) * REACH for c in range(grid[1])]
+    vs = [((r + 0.5) / grid[0] - 0.5) * REACH for r in range(grid[0])]
+    for r, v in enumerate(vs):
+        for c, u in enumerate(us):
+            x, y = box[:2] + np.array([u, v]) * box[2:]
             px, py = min(max(x * w - 0.5, 0), w - 1), min(max(y * h - 0.5, 0), h - 1)
             x0, y0 = min(int(px), w - 2), min(int(py), h - 2)
             fx, fy = px - x0, py - y0
@@ -126,10 +127,11 @@ def reference(
                 + features[:, y0 + 1, x0] * (1 - fx) * fy
                 + features[:, y0 + 1, x0 + 1] * fx * fy
             )
-            heat[:, r, c] = kernels @ sample / np.sqrt(channels)
+            off = ((np.array([u, v]) - guesses) ** 2).sum(axis=1)
+            heat[:, r, c] = kernels @ sample / np.sqrt(channels) - off / (2 * SIGMA**2)
     share = np.exp(heat - heat.max(axis=(1, 2), keepdims=True))
     share /= share.sum(axis=(1, 2), keepdims=True)
-    return np.stack([(share.sum(1) @ xs), (share.sum(2) @ ys)], axis=1) + offsets * box[2:]
+    return np.asarray(box[:2] + np.stack([share.sum(1) @ us, share.sum(2) @ vs], axis=1) * box[2:])
 
 
 def test_key_points_are_what_their_definition_says_also_at_the_border() -> None:
@@ -137,15 +139,15 @@ def test_key_points_are_what_their_definition_says_also_at_the_border() -> None:
     features = rng.normal(0, 3, (5, 18, 32)).astype(np.float32)
     kernels = rng.normal(0, 2, (4, 3 * 5)).astype(np.float32)
     logits = rng.normal(0, 2, (4, 3)).astype(np.float32)
-    offsets = rng.normal(0, 0.1, (4, 3, 2)).astype(np.float32)
+    guesses = rng.normal(0, 0.3, (4, 3, 2)).astype(np.float32)
     boxes = np.array(
         [[0.5, 0.5, 0.3, 0.6], [0.02, 0.97, 0.2, 0.3], [1.0, 0.0, 0.1, 0.5], [0.31, 0.4, 0.002, 0.002]],
         np.float32,
     )
-    found = keypoints_in_boxes(features, kernels, logits, offsets, boxes, (6, 4))
+    found = keypoints_in_boxes(features, kernels, logits, guesses, boxes, (6, 4))
     assert found.shape == (4, 3, 3) and found.dtype == np.float32
     for i in range(4):
-        expected = reference(features, kernels[i].reshape(3, 5), offsets[i], boxes[i], (6, 4))
+        expected = reference(features, kernels[i].reshape(3, 5), guesses[i], boxes[i], (6, 4))
         np.testing.assert_allclose(found[i, :, :2], expected, atol=1e-5)
     np.testing.assert_allclose(found[..., 2], 1 / (1 + np.exp(-logits)), rtol=1e-5)
 
