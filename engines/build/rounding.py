@@ -77,7 +77,9 @@ def rounding(
         return _relative(reference[name][pictures], answer[name][pictures])
 
     def largest(difference: F32) -> float:
-        return high(np.abs(difference).reshape(len(difference), -1).max(axis=1, initial=0.0), quantile)
+        if not difference.size:
+            return 0.0
+        return high(np.abs(difference).reshape(len(difference), -1).max(axis=1), quantile)
 
     def by_row(name: str, said: object = None) -> float:
         if name not in reference:
