@@ -42,7 +42,7 @@ FAMILIES: tuple[Family, ...] = (
     Family(
         name="street",
         format="sightline.street/1",
-        loader="engines.models.street:load_street",
+        loader="engines.models.street_family:load_street",
         task="track",
         stages="engines.models.street_stages",
         gate="engines.build.parity",

@@ -9,7 +9,7 @@ import torch
 from numpy.typing import NDArray
 
 from engines.evaluation.street import Infer
-from engines.models.street import INPUT_NAMES, OUTPUT_NAMES, Street
+from engines.models.street_family import INPUT_NAMES, OUTPUT_NAMES, Street
 
 
 def torch_infer(model: Street) -> Infer:

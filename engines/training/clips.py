@@ -23,13 +23,26 @@ import numpy as np
 from numpy.typing import NDArray
 
 from streamer.errors import SightlineError
-from streamer.world import Truth, World, WorldConfig
+from streamer.world import ACTIONS, KEYPOINTS, LABELS, Truth, World, WorldConfig
 
 TRAINING_SEEDS = range(0, 900_000)
 VALIDATION_SEEDS = range(900_000, 1_000_000)
 HELD_OUT_SEEDS = range(1_000_000, 2_000_000)
 NOBODY = 255  # in a mask map: no object here
 EMPTY = -1  # in labels and ids: no object in this place
+PERSON = LABELS.index("person")
+
+
+def _mirrored(names: tuple[str, ...]) -> NDArray[np.int64]:
+    """Where each name's mirror image stands: left for right, and the others for themselves."""
+
+    def mirror(name: str) -> str:
+        return "_".join({"left": "right", "right": "left"}.get(part, part) for part in name.split("_"))
+
+    return np.array([names.index(mirror(name)) for name in names], np.int64)
+
+
+MIRRORED_POINTS, MIRRORED_ACTIONS = _mirrored(KEYPOINTS), _mirrored(ACTIONS)
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,7 +56,7 @@ class ClipPlan:
     first_lane: int = 0  # a member of a team draws lanes first_lane, first_lane + 1, …
     frames: int = 3
     stay: int = 8
-    max_objects: int = 24
+    max_objects: int = 32
     fps_low: float = 5.0
     fps_high: float = 25.0
     forget: float = 0.35  # chance that a lane's tracks are cleared although its world goes on
@@ -56,8 +69,9 @@ class ClipBatch(NamedTuple):
     """One step's data: T frames of B lanes, frame first; G places for objects.
 
     images u8 (T,B,H,W,3); boxes f32 (T,B,G,4) cxcywh of the visible part in 0..1; labels i64 (T,B,G), ids i64 (T,B,G),
-    both EMPTY where there is no object; masks u8 (T,B,H/2,W/2): place 0..G-1 or NOBODY; fresh bool (B,): this lane
-    starts without tracks.
+    both EMPTY where there is no object; masks u8 (T,B,H/2,W/2): place 0..G-1 or NOBODY; semantic u8 (T,B,H/2,W/2),
+    NOBODY where unknown; keypoints f32 (T,B,G,P,3) x, y in 0..1 and v (0 out of the picture, 1 hidden, 2 seen, below 0
+    unknown); actions i64 (T,B,G), EMPTY where unknown; fresh bool (B,): this lane starts without tracks.
     """
 
     images: NDArray[np.uint8]
@@ -65,6 +79,9 @@ class ClipBatch(NamedTuple):
     labels: NDArray[np.int64]
     ids: NDArray[np.int64]
     masks: NDArray[np.uint8]
+    semantic: NDArray[np.uint8]
+    keypoints: NDArray[np.float32]
+    actions: NDArray[np.int64]
     fresh: NDArray[np.bool_]
 
 
@@ -122,6 +139,17 @@ def write_truth(batch: ClipBatch, where: tuple[int, int], truth: Truth, flip: bo
     place_of[rows] = np.arange(n)
     masks = place_of[truth.instances[::2, ::2]]
     batch.masks[where] = masks[:, ::-1] if flip else masks
+    semantic = truth.semantic[::2, ::2]
+    batch.semantic[where] = semantic[:, ::-1] if flip else semantic
+    points = truth.keypoints[rows] / np.array([width, height, 1], np.float32)
+    actions = truth.actions[rows]
+    if flip:
+        points = points[:, MIRRORED_POINTS]
+        points[..., 0] = 1 - points[..., 0]
+        actions = np.where(actions >= 0, MIRRORED_ACTIONS[actions], actions)
+    points[truth.labels[rows] != PERSON, :, 2] = -1
+    batch.keypoints[where][:n] = points
+    batch.actions[where][:n] = actions
 
 
 def empty_batch(plan: ClipPlan) -> ClipBatch:
@@ -133,6 +161,9 @@ def empty_batch(plan: ClipPlan) -> ClipBatch:
         np.full((t, b, g), EMPTY, np.int64),
         np.full((t, b, g), EMPTY, np.int64),
         np.full((t, b, plan.height // 2, plan.width // 2), NOBODY, np.uint8),
+        np.full((t, b, plan.height // 2, plan.width // 2), NOBODY, np.uint8),
+        np.full((t, b, g, len(KEYPOINTS), 3), -1, np.float32),
+        np.full((t, b, g), EMPTY, np.int64),
         np.ones(b, np.bool_),
     )
 

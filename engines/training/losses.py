@@ -12,8 +12,10 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from engines.models.boxes import cxcywh_to_xyxy, iou_and_giou
-from engines.models.street import LayerOutput, Scene
+from engines.models.street import Scene
+from engines.models.street_parts import LayerOutput
 
+UNKNOWN_MASK = 254
 WEIGHTS = {"class": 2.0, "l1": 5.0, "giou": 2.0, "mask": 1.5, "dice": 1.5, "heat": 1.0, "dense": 2.0}
 
 
@@ -59,19 +61,15 @@ def mask_losses(
     """Cross-entropy and dice of each matched row's mask inside its true box.
 
     F = T*B frames: mask_embed (F,N,M), mask_features (F,M,h,w), places i64 (F,N), boxes (F,G,4) cxcywh, masks u8
-    (F,h,w) with the object's place at each pixel.
+    (F,h,w) with the object's place at each pixel, UNKNOWN_MASK where nothing is known.
     """
-    matched = places >= 0
-    width = max(int(matched.sum(1).max()), 1)
-    order = matched.to(torch.uint8).argsort(dim=1, descending=True, stable=True)[
-        :, :width
-    ]  # matched rows first
-    here = matched.gather(1, order)  # (F, R)
-    place = places.gather(1, order).clamp(min=0)  # (F, R)
+    order, place, here = matched_first(places)  # (F, R) each
+    width = order.shape[1]
     embed = mask_embed.gather(1, order.unsqueeze(-1).expand(-1, -1, mask_embed.shape[-1]))  # (F, R, M)
     h, w = mask_features.shape[-2:]
     logits = (embed @ mask_features.flatten(2)).float().view(-1, width, h, w)  # (F, R, h, w)
     target = (masks.unsqueeze(1) == place[:, :, None, None]).float()
+    known = (masks != UNKNOWN_MASK).unsqueeze(1)
     corners = (
         cxcywh_to_xyxy(boxes).gather(1, place.unsqueeze(-1).expand(-1, -1, 4)).unsqueeze(2)
     )  # (F, R, 1, 4)
@@ -81,7 +79,7 @@ def mask_losses(
         ys <= corners[..., 3] + 0.5 / h
     )  # (F, R, h), one cell of margin
     in_x = (xs >= corners[..., 0] - 0.5 / w) & (xs <= corners[..., 2] + 0.5 / w)  # (F, R, w)
-    inside = (in_y.unsqueeze(-1) & in_x.unsqueeze(-2)).float() * here[:, :, None, None]
+    inside = (in_y.unsqueeze(-1) & in_x.unsqueeze(-2) & known).float() * here[:, :, None, None]
     area = inside.sum((2, 3)).clamp(min=1)
     cross = F.binary_cross_entropy_with_logits(logits, target, inside, reduction="none").sum((2, 3)) / area
     p = logits.sigmoid() * inside
@@ -89,6 +87,17 @@ def mask_losses(
     dice = 1 - (2 * (p * target).sum((2, 3)) + 1) / (p.sum((2, 3)) + target.sum((2, 3)) + 1)
     count = here.sum().clamp(min=1)
     return {"mask": cross.sum() / count, "dice": (dice * here).sum() / count}
+
+
+def matched_first(places: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Of places i64 (F, N), the matched rows first: their rows i64 (F, R), their places (F, R), f32 1 where real.
+
+    R is the most that any frame has, at least 1.
+    """
+    matched = places >= 0
+    width = max(int(matched.sum(1).max()), 1)
+    order = matched.to(torch.uint8).argsort(dim=1, descending=True, stable=True)[:, :width]
+    return order, places.gather(1, order).clamp(min=0), matched.gather(1, order).float()
 
 
 def dense_losses(scene: Scene, true_boxes: Tensor, true_labels: Tensor) -> dict[str, Tensor]:

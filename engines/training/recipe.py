@@ -1,19 +1,27 @@
-"""All that shapes a training run of the street model, and the presets: `cpu` makes the shipped weights."""
+"""All that shapes a training run of the street model, and the presets: `nano` and `small` make the shipped weights."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
 
-from engines.models.street import StreetConfig
+from engines.models.street_parts import StreetConfig
 from engines.training.clips import ClipPlan
 from streamer.errors import SightlineError
+from streamer.world import ACTIONS, KEYPOINTS, SEMANTIC
+
+NANO = StreetConfig(
+    object_queries=28, track_slots=28, mask_places=True, semantic_labels=SEMANTIC, keypoint_names=KEYPOINTS,
+    action_labels=ACTIONS,
+)  # fmt: skip
+SMALL = replace(NANO, height=256, width=448)
 
 
 @dataclass(frozen=True, slots=True)
 class StreetRecipe:
     """All that shapes a run. The budget is `minutes` of wall clock, or `steps` where that is not 0."""
 
-    model: StreetConfig = field(default_factory=StreetConfig)
+    name: str = "street-nano"
+    model: StreetConfig = field(default_factory=lambda: NANO)
     lanes: int = 8
     frames: int = 3
     stay: int = 8
@@ -39,11 +47,13 @@ class StreetRecipe:
 
 
 PRESETS = {
-    "cpu": StreetRecipe(),
+    "nano": StreetRecipe(),
+    "small": StreetRecipe("street-small", SMALL, lanes=4),
     "smoke": StreetRecipe(
         model=StreetConfig(
             height=64, width=96, widths=(8, 16, 24, 32), hidden_dim=32, heads=4, layers=2, feed_dim=64, fine_dim=16,
-            mask_channels=8, object_queries=8, track_slots=8,
+            mask_channels=8, object_queries=8, track_slots=8, mask_places=True, semantic_labels=SEMANTIC,
+            keypoint_names=KEYPOINTS, key_channels=8, action_labels=ACTIONS, feature_dim=16,
         ),
         lanes=2, frames=2, stay=2, processes=1, steps=6, warm_up_steps=2, bfloat16=False,
         checkpoint_minutes=0.0, log_every=1,

@@ -17,26 +17,30 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from engines.models.street import LayerOutput, Scene, Street, load_street, save_street
+from engines.models.street import Scene, Street
+from engines.models.street_family import load_street, save_street
+from engines.models.street_parts import LayerOutput
+from engines.training.adopting import adopt
 from engines.training.allocator import keep_freed_memory
+from engines.training.asking import WEIGHTS, head_losses
 from engines.training.averaging import WeightAverage
 from engines.training.clips import ClipBatch, rendered_ahead
 from engines.training.curve import Curve
-from engines.training.losses import WEIGHTS, dense_losses, mask_losses, row_losses
+from engines.training.losses import dense_losses, mask_losses, row_losses
 from engines.training.matching import match_rows, pair_costs
 from engines.training.news import TrainingNews, TrainingResult
 from engines.training.recipe import PRESETS, StreetRecipe, recipe_for
-from engines.training.team import Team, team_of
+from engines.training.team import Team, team_of, trained
 from engines.training.tracks import TrackSlots, cleared, empty_slots, jittered, next_slots
-from streamer.errors import EngineError, SightlineError
+from streamer.errors import SightlineError
 
 __all__ = ["PRESETS", "StreetRecipe", "StreetRun", "TrainingNews", "TrainingResult", "train_street"]
 
-CHECKPOINT, WEIGHTS_FILE, CURVE_FILE = "checkpoint.pt", "street-nano.safetensors", "curve.csv"
+CHECKPOINT, CURVE_FILE = "checkpoint.pt", "curve.csv"
 
 
 def train_street(
-    preset: str = "cpu",
+    preset: str = "nano",
     *,
     out: Path = Path("runs/street"),
     minutes: float | None = None,
@@ -70,7 +74,8 @@ def train_street(
     if resume:
         run.restore(checkpoint)
     curve = Curve(out / CURVE_FILE, keep_to_step=run.step)
-    size = sum(p.numel() for p in run.model.parameters())
+    weights = out / f"{recipe.name}.safetensors"
+    size = sum(p.numel() for p in trained(run.model))
     arguments = (recipe, seed, checkpoint if resume else None, start)
     with (
         _one_thread(),
@@ -94,12 +99,12 @@ def train_street(
                 watch(TrainingNews(run.step, run.images, run.elapsed_s / 60, run.share, losses))
             if save:
                 run.save(checkpoint, team)
-                run.export(out / WEIGHTS_FILE, preset)
+                run.export(weights, preset)
         if team is not None:
             team.lead(False, 0.0, True)
         run.save(checkpoint, team)
-        run.export(out / WEIGHTS_FILE, preset)
-    return TrainingResult(out / WEIGHTS_FILE, out / CURVE_FILE, run.step, run.images, run.elapsed_s / 60)
+        run.export(weights, preset)
+    return TrainingResult(weights, out / CURVE_FILE, run.step, run.images, run.elapsed_s / 60)
 
 
 def _follow(team: Team, recipe: StreetRecipe, seed: int, checkpoint: Path | None, start: Path | None) -> None:
@@ -144,9 +149,11 @@ class StreetRun:
         self.recipe, self.seed, self.rank = recipe, seed, rank
         torch.manual_seed(seed)
         self.model = Street(recipe.model).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        if self.model.actions is not None:
+            self.model.actions.freeze_clips()  # they are taught last, on what the finished trunk says
         self.average = WeightAverage(self.model, recipe.average)
-        decayed = [p for p in self.model.parameters() if p.ndim > 1]
-        plain = [p for p in self.model.parameters() if p.ndim <= 1]
+        decayed = [p for p in trained(self.model) if p.ndim > 1]
+        plain = [p for p in trained(self.model) if p.ndim <= 1]
         self.optimizer = torch.optim.AdamW(
             [
                 {"params": decayed, "weight_decay": recipe.weight_decay},
@@ -211,7 +218,7 @@ class StreetRun:
         total.backward()  # type: ignore[no-untyped-call]
         if team is not None:
             team.average_gradients(self.model)
-        torch.nn.utils.clip_grad_norm_(self.model.parameters(), self.recipe.clip_norm)
+        torch.nn.utils.clip_grad_norm_(trained(self.model), self.recipe.clip_norm)
         for group in self.optimizer.param_groups:
             group["lr"] = learning_rate
         self.optimizer.step()
@@ -244,12 +251,15 @@ class StreetRun:
             )  # fmt: skip
         self.slots = cleared(slots, np.zeros(lanes, np.bool_))
         row_places = torch.stack(places)
-        embed = self.model.mask_kernel(torch.cat([layers[-1].hs for layers in outputs]))  # (T*B, N, M)
+        hs = torch.cat([layers[-1].hs for layers in outputs])  # (T*B, N, D)
+        found = torch.cat([layers[-1].boxes for layers in outputs]).detach()
+        embed = self.model.mask_embed(hs, found)  # (T*B, N, M)
         masks = torch.from_numpy(batch.masks).flatten(0, 1)
         return {
             **row_losses(outputs, row_places, torch.stack(valid), boxes, labels),
             **mask_losses(embed, scene.mask_features, row_places.flatten(0, 1), boxes.flatten(0, 1), masks),
             **dense_losses(scene, boxes.flatten(0, 1), labels.flatten(0, 1)),
+            **head_losses(self.model, scene, hs, found, row_places.flatten(0, 1), batch),
         }
 
     def share_slots(self, team: Team) -> list[Tensor]:
@@ -259,14 +269,7 @@ class StreetRun:
 
     def begin_with(self, weights: Path) -> None:
         """Takes another run's finished weights for its own first ones. Raises EngineError where they do not fit."""
-        given = load_street(weights)
-        if given.config != self.recipe.model:
-            raise EngineError(
-                "these weights are of another shape than the preset's model",
-                where=str(weights),
-                mend="give the preset they were made with",
-            )
-        self.model.load_state_dict(given.state_dict())
+        adopt(self.model, load_street(weights), str(weights))
         self.average = WeightAverage(self.model, self.recipe.average)
 
     def save(self, path: Path, team: Team | None = None) -> None:
@@ -336,4 +339,5 @@ def frame_of(scene: Scene, t: int, lanes: int) -> Scene:
     """Frame t of a scene of T*B pictures, frame first."""
     cut = slice(t * lanes, (t + 1) * lanes)
     by_layer = ("keys", "values")
-    return Scene(**{name: x[:, cut] if name in by_layer else x[cut] for name, x in scene._asdict().items()})
+    there = {name: x for name, x in scene._asdict().items() if x is not None}
+    return Scene(**{name: x[:, cut] if name in by_layer else x[cut] for name, x in there.items()})

@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 import torch
 
-from engines.models.street import LayerOutput, Scene
+from engines.models.street import Scene
+from engines.models.street_parts import LayerOutput
 from engines.training.averaging import WeightAverage
 from engines.training.clips import (
     EMPTY,

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from engines.models.street import load_street
+from engines.models.street_family import load_street
 from engines.training.clips import render_batches
 from engines.training.street import PRESETS, StreetRun, train_street
 from streamer.errors import SightlineError
