@@ -19,7 +19,9 @@ LEFT_OUT = -2  # a name's place: no object of the model's, as the background is 
 NO_TRACK = -1
 ANYTHING_ELSE = "*"  # in a map of names: all that no other line of it names and the model does not know
 
-Polygons = tuple[tuple[float, ...], ...]  # each x, y, x, y, … in pixels of the picture; the object is their union
+Polygons = tuple[
+    tuple[float, ...], ...
+]  # each x, y, x, y, … in pixels of the picture; the object is their union
 Rle = Mapping[str, Any]  # pycocotools' compressed form: `size` [h, w], `counts` bytes
 
 

@@ -96,7 +96,9 @@ class _Reading:
                 record.wrong("keypoints", "is not a list of names", 'write ["nose", …]')
                 points = []
             known = [plain(KEYPOINT_ALIASES.get(point, point)) for point in points]
-            places = {i: self.keypoint_names.index(p) for i, p in enumerate(known) if p in self.keypoint_names}
+            places = {
+                i: self.keypoint_names.index(p) for i, p in enumerate(known) if p in self.keypoint_names
+            }
             categories[number] = place, places | {-1: len(points)}
         return categories
 
@@ -112,7 +114,11 @@ class _Reading:
                 record.wrong("id", f"{number} stands twice", "give each picture an id of its own")
                 continue
             found[number] = None
-            name, height, width = record.text("file_name"), record.whole("height", 1), record.whole("width", 1)
+            name, height, width = (
+                record.text("file_name"),
+                record.whole("height", 1),
+                record.whole("width", 1),
+            )
             if name is None or height is None or width is None:
                 continue
             path = self._place_of(name, file)
@@ -130,8 +136,8 @@ class _Reading:
 
     def _place_of(self, name: str, file: Path) -> Path | None:
         split = file.stem.rpartition("_")[2]
-        places = (self.folder / "images", self.folder, self.folder / split, file.parent)
-        places = (*places, self.folder / "images" / split)
+        images = self.folder / "images"
+        places = (images, self.folder, self.folder / split, file.parent, images / split)
         return next((path for place in places if (path := place / name).is_file()), None)
 
     @staticmethod

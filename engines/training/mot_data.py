@@ -20,7 +20,6 @@ from pathlib import Path
 from engines.training.annotated import IGNORED, LEFT_OUT, DataSet, Footage, Names, Picture, Thing
 from engines.training.mistakes import Mistakes
 from engines.training.picture_size import size_of
-from streamer.errors import SightlineError
 
 CLASSES = {
     1: "pedestrian", 2: "person on vehicle", 3: "car", 4: "bicycle", 5: "motorbike", 6: "non motorized vehicle",
@@ -119,7 +118,9 @@ def _pictures(sequence: Path, mistakes: Mistakes) -> dict[int, tuple[Path, tuple
         else:
             found[int(path.stem)] = path, size
     if not found:
-        mistakes.add("holds no picture named by its frame", str(folder), "name them 000001.jpg, 000002.jpg, …")
+        mistakes.add(
+            "holds no picture named by its frame", str(folder), "name them 000001.jpg, 000002.jpg, …"
+        )
     return found
 
 
@@ -150,10 +151,14 @@ class _Truth:
             frame, track = int(values[0]), int(values[1])
             if frame not in pictures:
                 if pictures:
-                    self._wrong(n, "frame", f"{frame} has no picture", f"add {frame:06d}.jpg, or remove the line")
+                    self._wrong(
+                        n, "frame", f"{frame} has no picture", f"add {frame:06d}.jpg, or remove the line"
+                    )
                 continue
             if (frame, track) in seen:
-                self._wrong(n, "id", f"{track} stands twice in frame {frame}", "give each object one line a frame")
+                self._wrong(
+                    n, "id", f"{track} stands twice in frame {frame}", "give each object one line a frame"
+                )
                 continue
             seen.add((frame, track))
             thing = self._thing(n, values, track, pictures[frame][1], strange)
@@ -183,7 +188,9 @@ class _Truth:
             values.append(value)
         for field, place in (("width", 4), ("height", 5)):
             if values[place] < 0:
-                self._wrong(n, field, f"{values[place]:g} is below 0", "write left, top, width, height of the box")
+                self._wrong(
+                    n, field, f"{values[place]:g} is below 0", "write left, top, width, height of the box"
+                )
                 return None
         if values[0] < 1:
             self._wrong(n, "frame", f"{int(values[0])} is below 1", "count frames from 1")
@@ -229,12 +236,3 @@ class _Truth:
             strange.add(kind)
             self._wrong(n, "class", f"{kind}, {name!r}, is no label of the model", self.names.mend(name))
         return place
-
-
-def fits_format(text: str) -> str:
-    """The name of a data set's format. Raises SightlineError for one that is not known."""
-    if text in ("coco", "mot"):
-        return text
-    raise SightlineError(
-        f"{text!r} is no format of data", where="--data", mend="write coco:DIR or mot:DIR"
-    )

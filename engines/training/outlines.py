@@ -43,9 +43,10 @@ def _rle_of(record: Record, given: dict[str, Any], height: int, width: int) -> R
         record.wrong("segmentation.size", what, "write [height, width] of the picture")
         return None
     runs = _numbers_of(counts) if isinstance(counts, str) else counts
-    whole = isinstance(runs, list) and all(isinstance(n, int) and n >= 0 for n in runs)
-    if not whole or sum(runs) != height * width:
-        said = sum(runs) if whole else "no"
+    if not isinstance(runs, list) or not all(isinstance(n, int) and n >= 0 for n in runs):
+        runs = []
+    if sum(runs) != height * width:
+        said = sum(runs)
         what = f"its run lengths cover {said} pixels, the picture has {height * width}"
         record.wrong("segmentation.counts", what, "export the mask again")
         return None
@@ -72,10 +73,8 @@ def _numbers_of(text: str) -> list[int] | None:
     return runs if shift == 0 else None
 
 
-def drawn(
-    polygons: Polygons, from_px: NDArray[np.float64], grid_hw: tuple[int, int]
-) -> NDArray[np.bool_]:
-    """The polygons' union on a grid: bool `grid_hw`. `from_px` (2, 3) takes the picture's pixels to the grid's cells."""
+def drawn(polygons: Polygons, from_px: NDArray[np.float64], grid_hw: tuple[int, int]) -> NDArray[np.bool_]:
+    """The polygons' union on a grid: bool `grid_hw`. `from_px` (2, 3) takes the picture's pixels to cells."""
     canvas = np.zeros(grid_hw, np.uint8)
     for polygon in polygons:
         points = np.asarray(polygon, np.float64).reshape(-1, 2) @ from_px[:, :2].T + from_px[:, 2]

@@ -1,11 +1,12 @@
 """Training clips of a user's own data: step s of run r is a pure function of (data, r, s), so a run can be resumed.
 
-A lane shows one still picture, under a wandering view, or one stretch of footage for a few steps and then moves on. Each
-pass over the data takes every piece once, in an order of its own.
+A lane shows one still picture, under a wandering view, or one stretch of footage for a few steps and then moves on.
+Each pass over the data takes every piece once, in an order of its own.
 """
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -42,7 +43,7 @@ class OwnPlan:
     skip: float = 0.08
 
     def batches(self, first_step: int = 0) -> Iterator[ClipBatch]:
-        """The batches of steps `first_step`, `first_step + 1`, … without end. Raises SightlineError for a bad picture."""
+        """The batches of steps `first_step`, `first_step + 1`, … without end; SightlineError for a bad picture."""
         shelf = Shelf(self.height, self.width)
         pieces = _pieces(self.data)
         told = np.array(self.data.told)
@@ -61,7 +62,7 @@ def _pieces(data: DataSet) -> list[tuple[Footage, int, int]]:
         length = len(footage.pictures)
         cut = max(1, round(length / (PIECE_S * footage.fps))) if length > 1 else 1
         bounds = np.linspace(0, length, cut + 1).astype(int)
-        found += [(footage, int(a), int(b)) for a, b in zip(bounds[:-1], bounds[1:], strict=True) if b > a]
+        found += [(footage, int(a), int(b)) for a, b in itertools.pairwise(bounds) if b > a]
     return found
 
 

@@ -21,7 +21,7 @@ _NO_FRAME = (0xC4, 0xC8, 0xCC)  # Huffman tables, reserved, arithmetic condition
 
 
 def size_of(path: Path) -> tuple[int, int] | None:
-    """Height and width as stored, in pixels; None for a file that is no picture. Raises OSError if it cannot be read."""
+    """Height and width as stored, in pixels; None for a file that is no picture. OSError if it cannot be read."""
     with path.open("rb") as file:
         start = file.read(24)
         if start.startswith(_PNG) and len(start) == 24:
@@ -60,17 +60,19 @@ def read_rgb(path: Path, height: int, width: int) -> NDArray[np.uint8]:
 
     Raises SightlineError if it cannot be decoded or is of another size.
     """
+    size = (0, 0)
     for how in (cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION, cv2.IMREAD_COLOR):
         image = cv2.imread(str(path), how)
         if image is None:
             raise SightlineError(
                 "the picture cannot be decoded", where=str(path), mend="replace the file or leave it out"
             )
-        if image.shape[:2] == (height, width):
+        size = image.shape[:2]
+        if size == (height, width):
             rgb: NDArray[np.uint8] = cv2.cvtColor(image, cv2.COLOR_BGR2RGB)
             return rgb
     raise SightlineError(
-        f"the picture is {image.shape[1]}x{image.shape[0]}, the annotations say {width}x{height}",
+        f"the picture is {size[1]}x{size[0]}, the annotations say {width}x{height}",
         where=str(path),
         mend="correct the annotations' width and height",
     )

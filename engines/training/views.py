@@ -1,8 +1,8 @@
 """One picture of a user's data as a training frame: a part of it, perhaps mirrored, and the truth about that part.
 
 Pictures are stretched to the model's size, as the street model is served. A view is a rectangle of the picture in 0..1;
-it wanders a little from frame to frame, so that a still picture becomes a clip. What lies outside the view is not there;
-of what is hardly inside, nothing is asked.
+it wanders a little from frame to frame, so that a still picture becomes a clip. What lies outside the view is not
+there; of what is hardly inside, nothing is asked.
 """
 
 from __future__ import annotations
