@@ -120,6 +120,7 @@ class Lane:
 
     def __init__(self, plan: ClipPlan, index: int, visit: int) -> None:
         self.plan = plan
+        self.time_s = 0.0  # of the frame shown last
         self.rng = np.random.default_rng((plan.seed, index, visit))
         self.flip = bool(self.rng.random() < 0.5)
         self.colours = self._draw_colours()
@@ -144,12 +145,17 @@ class Lane:
         forget = self.rng.random() < self.plan.forget
         batch.fresh[index] = starts or forget
         for t in range(self.plan.frames):
-            if self.rng.random() < self.plan.skip:
-                self.world.step()
-            picture, truth = self.world.step()
-            picture = cv2.LUT(picture, self.colours)
-            batch.images[t, index] = picture[:, ::-1] if self.flip else picture
-            write_truth(batch, (t, index), truth, self.flip)
+            self.show(batch, (t, index))
+
+    def show(self, batch: ClipBatch, where: tuple[int, int]) -> None:
+        """Writes the next frame at (t, lane)."""
+        if self.rng.random() < self.plan.skip:
+            self.world.skip(1)
+        picture, truth = self.world.step()
+        self.time_s = truth.time_s
+        picture = cv2.LUT(picture, self.colours)
+        batch.images[where] = picture[:, ::-1] if self.flip else picture
+        write_truth(batch, where, truth, self.flip)
 
 
 def write_truth(batch: ClipBatch, where: tuple[int, int], truth: Truth, flip: bool) -> None:

@@ -15,6 +15,7 @@ class TrainingNews:
     minutes: float
     share: float
     losses: dict[str, float]
+    part: str = "trunk"  # or "actions": what is taught last, on the finished trunk
 
 
 @dataclass(frozen=True, slots=True)

@@ -46,7 +46,7 @@ class OwnPlan:
         """The batches of steps `first_step`, `first_step + 1`, … without end; SightlineError for a bad picture."""
         shelf = Shelf(self.height, self.width)
         pieces = _pieces(self.data)
-    told = np.tile(np.array(self.data.told), (self.lanes, 1))  # (B, C)
+        told = np.tile(np.array(self.data.told), (self.lanes, 1))  # (B, C)
         for step in range(first_step, 2**62):
             shape = (self.frames, self.lanes, self.height // 2, self.width // 2)
             batch = empty_batch(self)._replace(ignored=np.zeros(shape, np.bool_), told=told)

@@ -18,7 +18,7 @@ from engines.training.mot_data import read_mot
 from engines.training.own_clips import OwnPlan
 from engines.training.recipe import StreetRecipe
 from streamer.errors import SightlineError
-from streamer.world import KEYPOINTS
+from streamer.world import KEYPOINTS, LABELS
 
 NOTE_FILE = "data.json"
 STILL_STAY = (
@@ -37,8 +37,12 @@ class OwnData:
     held: DataSet
 
     def fitted(self, recipe: StreetRecipe) -> StreetRecipe:
-        """The recipe for the model of `start`, with the data's labels; the result bears the start's name."""
-        return replace(recipe, name=self.start.stem, model=self.model)
+        """The recipe for the model of `start`, with the data's labels; the result bears the start's name.
+
+        Actions are taught again on the world at the end, as far as the model has its labels: the trunk has moved.
+        """
+        rounds = recipe.action_rounds if self.model.labels == LABELS else 0
+        return replace(recipe, name=self.start.stem, model=self.model, action_rounds=rounds)
 
     def plan(self, recipe: StreetRecipe, seed: int, rank: int) -> OwnPlan:
         """How the clips of member `rank` are cut."""

@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from engines.training.chart import draw_chart
 from engines.training.curve import Curve
 from engines.training.own_data import OwnData
-
-if TYPE_CHECKING:
-    from engines.training.street import StreetRun
+from engines.training.run import StreetRun
 
 CURVE_FILE, VALIDATION_FILE, CHART_FILE = "curve.csv", "validation.csv", "curve.png"
 
@@ -22,6 +19,7 @@ class Progress:
         self.out, self._run, self._data = out, run, data
         self._curve = Curve(out / CURVE_FILE, keep_to_step=run.step)
         self._validation = Curve(out / VALIDATION_FILE, keep_to_step=run.step)
+        self._measured = -1  # the step of `after`
         self.before: dict[str, float] | None = None
         self.after: dict[str, float] | None = None
         if run.step == 0:
@@ -41,6 +39,9 @@ class Progress:
 
     def _validate(self) -> None:
         run = self._run
+        if self.after is not None and run.step == self._measured:
+            return
+        self._measured = run.step
         self.after = self._data.precision(run.average.model) if self._data is not None else None
         if self.after is not None:
             self._validation.add(run.step, run.images, run.elapsed_s / 60, run.learning_rate, self.after)

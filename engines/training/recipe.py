@@ -39,6 +39,16 @@ class StreetRecipe:
     processes: int = 2
     checkpoint_minutes: float = 4.0
     log_every: int = 20
+    action_rounds: int = 16  # sets of `lanes` worlds that the actions' head is taught on; 0: it is not
+    action_length: int = 110  # frames of each
+    action_steps: int = 2500
+    action_batch: int = 256
+    action_rate: float = 2e-3
+
+    def action_plan(self, seed: int) -> ClipPlan:
+        """How the worlds of the actions' recordings are shown: whole, one frame at a time."""
+        size = self.model
+        return ClipPlan(seed, size.height, size.width, self.lanes, frames=1, stay=1)
 
     def plan(self, seed: int, rank: int = 0) -> ClipPlan:
         """How the clips of member `rank` are cut."""
@@ -50,7 +60,8 @@ PRESETS = {
     "nano": StreetRecipe(),
     "small": StreetRecipe("street-small", SMALL, lanes=4),
     "finetune": StreetRecipe(
-        minutes=20.0, learning_rate=2e-4, warm_up_steps=50, average=0.99, processes=1, checkpoint_minutes=2.0
+        minutes=20.0, learning_rate=2e-4, warm_up_steps=50, average=0.99, processes=1, checkpoint_minutes=2.0,
+        action_rounds=4, action_steps=600,
     ),
     "smoke": StreetRecipe(
         model=StreetConfig(
@@ -59,7 +70,7 @@ PRESETS = {
             keypoint_names=KEYPOINTS, key_channels=8, action_labels=ACTIONS, feature_dim=16,
         ),
         lanes=2, frames=2, stay=2, processes=1, steps=6, warm_up_steps=2, bfloat16=False,
-        checkpoint_minutes=0.0, log_every=1,
+        checkpoint_minutes=0.0, log_every=1, action_rounds=1, action_length=10, action_steps=4, action_batch=8,
     ),
 }  # fmt: skip
 

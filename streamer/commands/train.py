@@ -100,6 +100,8 @@ def street(
         def watch(news: TrainingNews) -> None:
             rate = news.images / news.minutes / 60 if news.minutes else 0.0
             line = f"step {news.step}  {news.images} pictures  {rate:.0f}/s  loss {news.losses['total']:.3f}"
+            if news.part != "trunk":
+                line = f"{news.part}  loss {news.losses['total']:.3f}"
             bar.show(news.share, 1.0, line)
 
         done = train_street(
