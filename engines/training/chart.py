@@ -49,6 +49,9 @@ def draw_chart(curve: Path, validation: Path, out: Path) -> None:
     An empty or missing curve makes no picture.
     """
     losses, precision = lines_of(curve), lines_of(validation)
+    losses = {
+        name: line for name, line in losses.items() if any(value for _, value in line)
+    }  # 0: never asked
     panels = []
     if losses:
         ordered = {"total": losses["total"]} if "total" in losses else {}

@@ -67,12 +67,12 @@ class _Reading:
         tree = read_json(path, self.mistakes)
         if tree is None:
             return
-        annotated = records(tree, "annotations", path.name, self.mistakes)
+        annotated = records(tree, "annotations", str(path), self.mistakes)
         if annotated and all("caption" in record.fields for record in annotated):
             self._left_out[f"captions of {path.name} are left out"] += len(annotated)
             return
-        categories = self._categories(records(tree, "categories", path.name, self.mistakes), annotated)
-        pictures = self._pictures(records(tree, "images", path.name, self.mistakes), path)
+        categories = self._categories(records(tree, "categories", str(path), self.mistakes), annotated)
+        pictures = self._pictures(records(tree, "images", str(path), self.mistakes), path)
         for record in annotated:
             self._annotation(record, categories, pictures)
 

@@ -16,6 +16,7 @@ from engines.training.annotated import Polygons, Rle
 from engines.training.records import Record, are_numbers
 
 _SUBPIXEL = 4  # bits after the point in OpenCV's coordinates
+_FINER = 4  # rows and columns that a cell is drawn with
 
 
 def outline_of(record: Record, height: int, width: int) -> Polygons | Rle | None:
@@ -75,13 +76,15 @@ def _numbers_of(text: str) -> list[int] | None:
 
 def drawn(polygons: Polygons, from_px: NDArray[np.float64], grid_hw: tuple[int, int]) -> NDArray[np.bool_]:
     """The polygons' union on a grid: bool `grid_hw`. `from_px` (2, 3) takes the picture's pixels to cells."""
-    canvas = np.zeros(grid_hw, np.uint8)
+    rows, columns = grid_hw
+    # fillPoly also paints the cells that an edge touches: on a finer grid these are a fraction of a cell
+    canvas = np.zeros((rows * _FINER, columns * _FINER), np.uint8)
     for polygon in polygons:
         points = np.asarray(polygon, np.float64).reshape(-1, 2) @ from_px[:, :2].T + from_px[:, 2]
-        # OpenCV counts from the middle of the first cell
-        fixed = np.round((np.clip(points, -1e4, 1e4) - 0.5) * 2**_SUBPIXEL).astype(np.int32)
-        cv2.fillPoly(canvas, [fixed], 1, shift=_SUBPIXEL)
-    return canvas.astype(np.bool_)
+        points = np.clip(points * _FINER, -1e5, 1e5) - 0.5  # OpenCV counts from the middle of the first cell
+        cv2.fillPoly(canvas, [np.round(points * 2**_SUBPIXEL).astype(np.int32)], 255, shift=_SUBPIXEL)
+    inside: NDArray[np.bool_] = cv2.resize(canvas, (columns, rows), interpolation=cv2.INTER_AREA) > 127
+    return inside
 
 
 def decoded(rle: Rle) -> NDArray[np.uint8]:

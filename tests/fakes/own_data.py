@@ -19,21 +19,20 @@ def frames(seed: int, count: int, stride: int = 1) -> list[tuple[np.ndarray, Tru
     """`count` pictures of a small street with their truth, `stride` frames apart."""
     world = World(WorldConfig(seed, HEIGHT, WIDTH, people=8, vehicles=3))
     found = []
-    for i in range(count * stride):
-        picture, truth = world.step()
-        if i % stride == 0:
-            found.append((picture, truth))
+    for _ in range(count):
+        found.append(world.step())
+        world.skip(stride - 1)
     return found
 
 
 def coco_folder(folder: Path, count: int = 20, first_seed: int = 40) -> Path:
-    """`count` pictures of different streets: boxes, masks as polygons, run lengths of both kinds, key points."""
+    """`count` pictures of a street or two: boxes, masks as polygons and run lengths of both kinds, key points."""
     (folder / "annotations").mkdir(parents=True)
     (folder / "images").mkdir()
     images: list[dict[str, Any]] = []
     annotations: list[dict[str, Any]] = []
-    for i in range(count):
-        picture, truth = frames(first_seed + i // 4, 1 + i % 4, 10)[-1]
+    seen = [pair for s in range(2) for pair in frames(first_seed + s, (count + 1 - s) // 2, 8)]
+    for i, (picture, truth) in enumerate(seen):
         name = f"{i:03d}.{'png' if i % 2 else 'jpg'}"
         assert cv2.imwrite(str(folder / "images" / name), picture[:, :, ::-1])
         images.append({"id": i + 1, "file_name": name, "height": HEIGHT, "width": WIDTH})
