@@ -59,6 +59,10 @@ class StreetRecipe:
 PRESETS = {
     "nano": StreetRecipe(),
     "small": StreetRecipe("street-small", SMALL, lanes=4),
+    "finetune": StreetRecipe(
+        minutes=20.0, learning_rate=2e-4, warm_up_steps=50, average=0.99, processes=1, checkpoint_minutes=2.0,
+        action_rounds=4, action_steps=600,
+    ),
     "smoke": StreetRecipe(
         model=StreetConfig(
             height=64, width=96, widths=(8, 16, 24, 32), hidden_dim=32, heads=4, layers=2, feed_dim=64, fine_dim=16,
