@@ -21,7 +21,8 @@ from streamer.world.draw import FIRST_OBJECT, MAX_OBJECTS, Shape, Tint, paint
 from streamer.world.drawn import Drawn
 from streamer.world.layout import Layout, Prop, plan
 from streamer.world.light import Light, light_at
-from streamer.world.people import person_shapes, pose
+from streamer.world.people import person_shapes
+from streamer.world.poses import FALLEN, pose
 from streamer.world.props import Sprite, make_sprite
 from streamer.world.scenery import draw_background
 from streamer.world.shadows import Footprint, Shadows
@@ -33,7 +34,6 @@ from streamer.world.truth import (
     DOG,
     KEYPOINTS,
     LABELS,
-    NO_ACTION,
     PERSON,
     SEMANTIC_OF_LABEL,
     Truth,
@@ -132,7 +132,14 @@ class World:
     def _shapes(self, agent: Agent) -> tuple[list[Shape], F64 | None]:
         camera, light = self.layout.camera, self._light_on(agent)
         if agent.label == PERSON:
-            joints = pose(agent.action, agent.phase, agent.fallen, agent.action == NO_ACTION)
+            joints = pose(
+                agent.motion,
+                agent.phase,
+                vigour=agent.vigour,
+                down=agent.down,
+                chair=agent.chair,
+                prone=agent.prone,
+            )
             return person_shapes(camera, agent.look, joints, agent.x, agent.z, agent.heading, light)
         if agent.label == DOG:
             coat, size = agent.look
@@ -232,7 +239,7 @@ def _footprint(agent: Agent) -> Footprint:
     if agent.label in (CAR, BUS):
         look = agent.look
         return agent.x, agent.z, look.length * 0.55, look.width * 0.62, look.height
-    if agent.label == PERSON and agent.fallen > 0.3:
+    if agent.label == PERSON and agent.motion in FALLEN and agent.down > 0.3:
         return agent.x, agent.z, 0.8, 0.3, 0.2
     if agent.label == PERSON:
         return agent.x, agent.z, 0.26, 0.17, agent.look.height
