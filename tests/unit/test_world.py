@@ -28,9 +28,9 @@ ARRAYS = (
 # Pictures and truth of seeds 3 (clear), 8 (overcast), 14 (rain): frames 0, 6 and 12 of 72x128. They change only with
 # a wish to change what the world looks like; shipped weights and their measured numbers then want a new training.
 KNOWN = {
-    (3, "clear"): "295f7ec23c39757a",
-    (8, "overcast"): "d44d09a02b7191df",
-    (14, "rain"): "24d755afe431006e",
+    (3, "clear"): "1dc6bab7542cd8a3",
+    (8, "overcast"): "094964a2368d7a7b",
+    (14, "rain"): "0af1b000c742b145",
 }
 SIZES = [(144, 256), (101, 67), (97, 355), (360, 200)]
 
