@@ -24,10 +24,10 @@ class StreetRecipe:
     model: StreetConfig = field(default_factory=lambda: NANO)
     lanes: int = 8
     frames: int = 3
-    stay: int = 8
+    stay: int = 12
     minutes: float = 70.0
     steps: int = 0
-    learning_rate: float = 1e-3
+    learning_rate: float = 8e-4
     weight_decay: float = 0.02
     warm_up_steps: int = 150
     clip_norm: float = 5.0
@@ -39,6 +39,16 @@ class StreetRecipe:
     processes: int = 2
     checkpoint_minutes: float = 4.0
     log_every: int = 20
+    action_rounds: int = 16  # sets of `lanes` worlds that the actions' head is taught on; 0: it is not
+    action_length: int = 110  # frames of each
+    action_steps: int = 2500
+    action_batch: int = 256
+    action_rate: float = 2e-3
+
+    def action_plan(self, seed: int) -> ClipPlan:
+        """How the worlds of the actions' recordings are shown: whole, one frame at a time."""
+        size = self.model
+        return ClipPlan(seed, size.height, size.width, self.lanes, frames=1, stay=1)
 
     def plan(self, seed: int, rank: int = 0) -> ClipPlan:
         """How the clips of member `rank` are cut."""
@@ -49,6 +59,10 @@ class StreetRecipe:
 PRESETS = {
     "nano": StreetRecipe(),
     "small": StreetRecipe("street-small", SMALL, lanes=4),
+    "finetune": StreetRecipe(
+        minutes=20.0, learning_rate=2e-4, warm_up_steps=50, average=0.99, processes=1, checkpoint_minutes=2.0,
+        action_rounds=4, action_steps=600,
+    ),
     "smoke": StreetRecipe(
         model=StreetConfig(
             height=64, width=96, widths=(8, 16, 24, 32), hidden_dim=32, heads=4, layers=2, feed_dim=64, fine_dim=16,
@@ -56,7 +70,7 @@ PRESETS = {
             keypoint_names=KEYPOINTS, key_channels=8, action_labels=ACTIONS, feature_dim=16,
         ),
         lanes=2, frames=2, stay=2, processes=1, steps=6, warm_up_steps=2, bfloat16=False,
-        checkpoint_minutes=0.0, log_every=1,
+        checkpoint_minutes=0.0, log_every=1, action_rounds=1, action_length=10, action_steps=4, action_batch=8,
     ),
 }  # fmt: skip
 

@@ -1,16 +1,32 @@
 """The generator of streets: pictures, and the truth about them. Same seed, same pixels."""
 
+from streamer.world.splits import SPLITS, split_config
 from streamer.world.street import World
-from streamer.world.truth import ACTIONS, KEYPOINTS, LABELS, SEMANTIC, THEMES, WEATHERS, Truth, WorldConfig
+from streamer.world.truth import (
+    ACTIONS,
+    KEYPOINTS,
+    LABELS,
+    SEMANTIC,
+    TEST_THEMES,
+    THEMES,
+    VIEWS,
+    WEATHERS,
+    Truth,
+    WorldConfig,
+)
 
 __all__ = [
     "ACTIONS",
     "KEYPOINTS",
     "LABELS",
     "SEMANTIC",
+    "SPLITS",
+    "TEST_THEMES",
     "THEMES",
+    "VIEWS",
     "WEATHERS",
     "Truth",
     "World",
     "WorldConfig",
+    "split_config",
 ]
