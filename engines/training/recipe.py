@@ -24,10 +24,10 @@ class StreetRecipe:
     model: StreetConfig = field(default_factory=lambda: NANO)
     lanes: int = 8
     frames: int = 3
-    stay: int = 8
+    stay: int = 12
     minutes: float = 70.0
     steps: int = 0
-    learning_rate: float = 1e-3
+    learning_rate: float = 8e-4
     weight_decay: float = 0.02
     warm_up_steps: int = 150
     clip_norm: float = 5.0
@@ -59,6 +59,10 @@ class StreetRecipe:
 PRESETS = {
     "nano": StreetRecipe(),
     "small": StreetRecipe("street-small", SMALL, lanes=4),
+    "finetune": StreetRecipe(
+        minutes=20.0, learning_rate=2e-4, warm_up_steps=50, average=0.99, processes=1, checkpoint_minutes=2.0,
+        action_rounds=4, action_steps=600,
+    ),
     "smoke": StreetRecipe(
         model=StreetConfig(
             height=64, width=96, widths=(8, 16, 24, 32), hidden_dim=32, heads=4, layers=2, feed_dim=64, fine_dim=16,
