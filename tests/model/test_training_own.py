@@ -23,6 +23,7 @@ from engines.training.losses import UNKNOWN_MASK
 from engines.training.own_clips import OwnPlan
 from engines.training.own_data import OwnData, open_data
 from engines.training.recipe import PRESETS
+from engines.training.rehearsal import RehearsalPlan
 from engines.training.run import StreetRun
 from engines.training.silence import asked_cells, asked_rows, share_of
 from engines.training.street import train_street
@@ -263,6 +264,40 @@ def test_precision_counts_what_fits_and_leaves_out_what_is_unsure(tmp_path: Path
     person, crowd = Thing(0, (20, 10, 40, 20)), Thing(IGNORED, (60, 30, 80, 40))
     assert precision_on(model, [picture(tmp_path, person, crowd)], told)["ap50"] == pytest.approx(1.0)
     assert precision_on(model, [picture(tmp_path, person)], told)["ap50"] == pytest.approx(0.5, abs=0.01)
+
+
+def test_some_lanes_go_on_showing_the_world(folder: Path) -> None:
+    recipe = dataclasses.replace(SMOKE, lanes=4, rehearsal=0.25)
+    data = own(folder, "mot", labels=("forklift", "dog", "person"), renames={"*": ""})
+    plan = data.plan(recipe, 2, 0)
+    assert isinstance(plan, RehearsalPlan) and (plan.own.lanes, plan.world.lanes) == (3, 1)
+    from_start = list(itertools.islice(plan.batches(), 3))
+    for name, array in next(plan.batches(2))._asdict().items():
+        np.testing.assert_array_equal(array, getattr(from_start[2], name), err_msg=name)
+    batch = from_start[0]
+    assert batch.told is not None and batch.ignored is not None and batch.images.shape[1] == 4
+    assert batch.told.tolist() == [[False, False, True]] * 3 + [[False, True, True]]
+    assert (batch.semantic[:, :3] == NOBODY).all() and (batch.semantic[:, 3] != NOBODY).all()
+    world = next(plan.world.batches())
+    for old, new in (("person", 2), ("dog", 1), ("car", EMPTY), (None, EMPTY)):
+        here = world.labels == (EMPTY if old is None else LABELS.index(old))
+        assert (batch.labels[:, 3:][here] == new).all()
+    gone = (world.labels >= 0) & (batch.labels[:, 3:] < 0)
+    assert gone.any() and (batch.ids[:, 3:][gone] == EMPTY).all()
+    for t, place in zip(*np.nonzero(gone[:, 0]), strict=True):
+        cells = world.masks[t, 0] == place
+        assert batch.ignored[t, 3][cells].all() and (batch.masks[t, 3][cells] == UNKNOWN_MASK).all()
+    cells = np.isin(world.masks[0, 0], np.flatnonzero(gone[0, 0]))
+    np.testing.assert_array_equal(batch.ignored[0, 3], cells)
+
+
+def test_a_team_shares_own_data(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(PRESETS, "smoke", dataclasses.replace(SMOKE, processes=2, lanes=4, rehearsal=0.5))
+    data = own(folder, "mot", labels=("person",), renames={"*": ""}, holdout=0)
+    done = train_street("smoke", out=tmp_path, steps=2, data=data)
+    assert done.steps == 2 and done.before is done.after is None
+    assert load_street(done.weights).config.labels == ("person",)
+    assert not (tmp_path / "validation.csv").exists() and (tmp_path / "curve.png").exists()
 
 
 @pytest.mark.parametrize("kind", ["coco", "mot"])
