@@ -3,8 +3,7 @@
 A batch has B lanes. A lane shows one world for a few steps and then moves to a new one; lanes change at different
 steps. So thousands of worlds are seen, each built once, and a track may live longer than one step's few frames.
 
-Seeds are kept apart by rule: training worlds lie below 900 000, validation worlds from there to 999 999, held-out
-worlds from 1 000 000 up.
+The worlds are the training streets of `streamer.world.splits`: other seeds, and fewer themes, than what is measured.
 """
 
 from __future__ import annotations
@@ -15,7 +14,7 @@ import multiprocessing.process
 import queue
 import traceback
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import NamedTuple, Protocol
 
 import cv2
@@ -23,11 +22,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from streamer.errors import SightlineError
-from streamer.world import ACTIONS, KEYPOINTS, LABELS, Truth, World, WorldConfig
+from streamer.world import ACTIONS, KEYPOINTS, LABELS, Truth, World
+from streamer.world.splits import SPLITS, split_config
 
-TRAINING_SEEDS = range(0, 900_000)
-VALIDATION_SEEDS = range(900_000, 1_000_000)
-HELD_OUT_SEEDS = range(1_000_000, 2_000_000)
 NOBODY = 255  # in a mask map: no object here
 EMPTY = -1  # in labels and ids: no object in this place
 PERSON = LABELS.index("person")
@@ -61,8 +58,7 @@ class ClipPlan:
     fps_high: float = 25.0
     forget: float = 0.35  # chance that a lane's tracks are cleared although its world goes on
     skip: float = 0.08  # chance that a frame is lost before a frame that is seen
-    other_weather: float = 0.15
-    many_dogs: float = 0.5  # share of worlds with one to five dogs: rare and small, they are learnt last
+    many_dogs: float = 0.3  # share of worlds with one to five dogs: rare and small, they are learnt last
 
     def batches(self, first_step: int = 0) -> Iterator[ClipBatch]:
         """As `render_batches`."""
@@ -125,12 +121,11 @@ class Lane:
         self.flip = bool(self.rng.random() < 0.5)
         self.colours = self._draw_colours()
         fps = float(np.exp(self.rng.uniform(np.log(plan.fps_low), np.log(plan.fps_high))))
-        weather = "clear"
-        if self.rng.random() < plan.other_weather:
-            weather = str(self.rng.choice(("overcast", "rain")))
-        dogs = int(self.rng.integers(1, 6)) if self.rng.random() < plan.many_dogs else None
-        seed = int(self.rng.integers(TRAINING_SEEDS.start, TRAINING_SEEDS.stop))
-        self.world = World(WorldConfig(seed, plan.height, plan.width, fps, weather=weather, dogs=dogs))
+        index = int(self.rng.integers(0, len(SPLITS["train"])))
+        config = split_config("train", index, plan.height, plan.width, fps)
+        if self.rng.random() < plan.many_dogs:
+            config = replace(config, dogs=int(self.rng.integers(1, 6)))
+        self.world = World(config)
 
     def _draw_colours(self) -> NDArray[np.uint8]:
         """A look-up table u8 (1, 256, 3): brightness, contrast and tint of this lane's camera."""

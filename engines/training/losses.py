@@ -16,7 +16,7 @@ from engines.models.street import Scene
 from engines.models.street_parts import LayerOutput
 
 UNKNOWN_MASK = 254
-WEIGHTS = {"class": 2.0, "l1": 5.0, "giou": 2.0, "mask": 1.5, "dice": 1.5, "heat": 1.0, "dense": 2.0}
+WEIGHTS = {"class": 2.0, "l1": 5.0, "giou": 2.0, "mask": 2.5, "dice": 3.0, "heat": 1.0, "dense": 2.0}
 
 
 def row_losses(

@@ -24,10 +24,10 @@ class StreetRecipe:
     model: StreetConfig = field(default_factory=lambda: NANO)
     lanes: int = 8
     frames: int = 3
-    stay: int = 8
+    stay: int = 12
     minutes: float = 70.0
     steps: int = 0
-    learning_rate: float = 1e-3
+    learning_rate: float = 8e-4
     weight_decay: float = 0.02
     warm_up_steps: int = 150
     clip_norm: float = 5.0

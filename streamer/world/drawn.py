@@ -93,5 +93,6 @@ class Drawn:
         xy = (self.joints[: len(out)] - (window.x, window.y) + 0.5) / window.scale
         out[:, :2] = np.rint(xy * 16) / 16
         for i, (x, y) in enumerate(xy.tolist()):
-            if 0 <= x < self.width and 0 <= y < self.height:
+            inside = x >= 0 and y >= 0 and out[i, 0] < self.width and out[i, 1] < self.height
+            if inside and x < self.width and y < self.height:
                 out[i, 2] = 2 if tags[int(y), int(x)] == self.tag else 1

@@ -16,7 +16,7 @@ from streamer.world.light import Light
 from streamer.world.truth import VEGETATION
 
 F32 = NDArray[np.float32]
-REACH_M = {"fog": (9.0, 24.0), "snow": (70.0, 140.0)}  # metres at which 63 % is hidden, from and to
+REACH_M = {"fog": (12.0, 30.0), "snow": (70.0, 140.0)}  # metres at which 63 % is hidden, from and to
 SKY_M = 400.0
 
 

@@ -68,9 +68,12 @@ def _sky(
     alpha = np.clip(cover * 2.2, 0, 1)[..., None] * amount * np.clip(up * 8, 0, 1)[..., None]
     colour += alpha * (light.horizon * 0.5 + 255 * 0.5 * light.ambient - colour)
     if light.night and weather == "clear":
+        stars = rng.spawn(1)[
+            0
+        ]  # dice of their own: the houses under a starry sky are those of any other night
         for _ in range(max(20, h * w // 4000)):
-            y, x = int(rng.integers(h)), int(rng.integers(w))
-            colour[y, x] += float(rng.uniform(30, 150))
+            y, x = int(stars.integers(h)), int(stars.integers(w))
+            colour[y, x] += float(stars.uniform(30, 150))
     tags = np.full((h, w), SKY, np.uint8)
     # Far roofs and tree tops behind the street's own houses.
     skyline = np.repeat(rng.uniform(0.02, 0.11, w // 18 + 2), 18)[:w]

@@ -24,6 +24,7 @@ from streamer.world.headlights import Headlights
 from streamer.world.layout import Layout, Prop, plan
 from streamer.world.lens import Lens, Window
 from streamer.world.light import Light, light_at
+from streamer.world.pairs import clean_config
 from streamer.world.people import person_shapes, pose
 from streamer.world.props import Sprite, make_sprite
 from streamer.world.scenery import SNOW, draw_background
@@ -45,6 +46,8 @@ from streamer.world.truth import (
 from streamer.world.vehicles import vehicle_shapes
 from streamer.world.weather import Weather
 
+LOW_EYE_M, HIGH_EYE_M = 2.0, 7.0  # below and above these the caption says from where the street is seen
+
 
 class World:
     """One street. Not thread-safe; two worlds of one configuration give the same frames."""
@@ -55,6 +58,7 @@ class World:
         self.light: Light = light_at(self.layout.hour, config.weather)
         self.traffic = Traffic(config, self.layout)
         self._frame = 0
+        self._twin: World | None = None
         camera = self.layout.camera
         self._lens = Lens(config, camera.margin, self.layout.shake_px)
         self._weather = Weather(config, self.light, self.layout, self._lens)
@@ -79,12 +83,16 @@ class World:
 
     @property
     def caption(self) -> str:
-        """The scene in words, without who is in it."""
-        hour = self.layout.hour
+        """The scene in words, without who is in it: the houses, the light, the weather, from where it is seen."""
+        hour, eye = self.layout.hour, self.layout.camera.y
         time = "night" if self.light.night else "dawn" if hour < 8 else "dusk" if hour > 17 else "day"
+        time += " under lamps" if self.light.lamps else ""
+        seen = (
+            ", seen from high up" if eye > HIGH_EYE_M else ", seen from low down" if eye < LOW_EYE_M else ""
+        )
         place = "square" if self.layout.plaza else "street"
         sky = {"clear": "clear sky", "overcast": "overcast sky"}.get(self.config.weather, self.config.weather)
-        return f"A {self.layout.theme} {place} by {time}, {sky}"
+        return f"A {self.layout.theme} {place} by {time}, {sky}{seen}"
 
     def step(self) -> tuple[NDArray[np.uint8], Truth]:
         """The next frame: picture uint8 (H,W,3) RGB and its truth. The first call gives time 0."""
@@ -105,6 +113,22 @@ class World:
         picture, truth = self._develop(canvas, drawn, window, time_s)
         self._frame += 1
         return picture, truth
+
+    def step_pair(self) -> tuple[NDArray[np.uint8], NDArray[np.uint8], Truth]:
+        """The next frame as `step` gives it, the clean picture uint8 (H,W,3) of the same moment, and their truth.
+
+        The clean one is drawn by a second street that is built at the first call; without any fault it is a copy.
+        """
+        config = clean_config(self.config)
+        if config == self.config:
+            picture, truth = self.step()
+            return picture, picture.copy(), truth
+        if self._twin is None:
+            self._twin = World(config)
+        self._twin.skip(self._frame - self._twin._frame)
+        clean, _ = self._twin.step()
+        picture, truth = self.step()
+        return picture, clean, truth
 
     def skip(self, frames: int) -> None:
         """Let this many frames pass undrawn; the frames after them are what they would have been anyway."""

@@ -44,7 +44,7 @@ class WorldConfig:
 
     The camera's faults, all off by default: `shake` px of sway in a picture 144 rows high (None = as the seed has it,
     0 = none), `zoom` 0..1 how much nearer it slowly comes and goes, `blur` sigma in px at 144 rows, `exposure` 0..1
-    how far its gain drifts, `compression` JPEG quality 2..95 (0 = none).
+    how far its gain drifts (1: half to double), `compression` JPEG quality 2..95 (0 = none).
     Raises SightlineError for a value that has no meaning.
     """
 

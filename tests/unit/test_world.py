@@ -249,6 +249,13 @@ def test_an_empty_street_has_no_truth() -> None:
         ({"people": -1}, "people"),
         ({"vehicles": 500}, "vehicles"),
         ({"seed": -3}, "seed"),
+        ({"view": "above"}, "above"),
+        ({"shake": -0.5}, "shake"),
+        ({"zoom": 1.01}, "zoom"),
+        ({"blur": 7}, "blur"),
+        ({"exposure": float("inf")}, "exposure"),
+        ({"compression": 1}, "compression"),
+        ({"compression": 96}, "compression"),
     ],
 )
 def test_a_value_without_meaning_is_one_line(setting: dict[str, Any], named: str) -> None:
