@@ -12,8 +12,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from engines.training.clips import EMPTY, ClipBatch, ClipPlan
-from engines.training.losses import UNKNOWN_MASK
+from engines.training.clips import EMPTY, UNKNOWN_MASK, ClipBatch, ClipPlan
 from engines.training.own_clips import OwnPlan
 from streamer.world import LABELS
 
