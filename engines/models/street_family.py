@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -63,15 +64,25 @@ def save_street(model: Street, path: Path, notes: Mapping[str, str] | None = Non
     save_weights(model, path, format=FORMAT, config=model.config, notes=notes, dtype=torch.float16)
 
 
-def load_street(path: Path | str) -> Street:
+def load_street(path: Path | str, without: str = "") -> Street:
     """The model of a file that `save_street` wrote, float32, in eval mode.
 
+    `without`: fields of the config, between commas, whose heads are left out, such as "masks,action_labels".
     Raises EngineError, one line, if the file is missing, is no street model, or lacks, adds or reshapes a tensor.
     """
     mend = "train one with `sightline train street`, or take the file shipped with this version"
-    return load_weights(
+    whole = load_weights(
         path, format=FORMAT, make=lambda fields: Street(StreetConfig.from_dict(fields)), mend=mend
     )
+    if not without:
+        return whole
+    nothing: dict[str, Any] = {name: False if name == "masks" else () for name in without.split(",")}
+    if "masks" in nothing:
+        nothing["mask_places"] = False
+    part = Street(dataclasses.replace(whole.config, **nothing))
+    tensors = whole.state_dict()
+    part.load_state_dict({name: tensors[name] for name in part.state_dict()})
+    return part.eval()
 
 
 def natural_inputs(

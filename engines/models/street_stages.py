@@ -14,9 +14,10 @@ from engines.models.street import ACTION_NAMES, KEY_NAMES, RING_NAMES, Scene, St
 LOOK_INPUTS = ("images",)
 LOOK_OUTPUTS = (
     "tokens", "evidence", "seed_features", "seed_boxes", "mask_features", "semantic", "key_features", "clip_feature",
+    "scene_feature",
 )  # fmt: skip
 FOLLOW_INPUTS = (
-    "tokens", "evidence", "seed_features", "seed_boxes", "clip_feature", "track_hs", "track_boxes", "track_valid",
+    "tokens", "evidence", "seed_features", "seed_boxes", "scene_feature", "track_hs", "track_boxes", "track_valid",
     *RING_NAMES,
 )  # fmt: skip
 FOLLOW_OUTPUTS = ("pred_logits", "pred_boxes", "mask_embed", "next_hs", *KEY_NAMES, *ACTION_NAMES)
@@ -29,13 +30,16 @@ class StreetLook(nn.Module):
     def __init__(self, street: Street) -> None:
         super().__init__()
         self.street = street
-        self.output_names = tuple(n for n in LOOK_OUTPUTS if n in (*ALWAYS, *street.output_names))
+        given = (*ALWAYS, *street.output_names, *_for_actions(street))
+        self.output_names = tuple(n for n in LOOK_OUTPUTS if n in given)
 
     def forward(self, images: Tensor) -> tuple[Tensor, ...]:
         """`images` u8 (B, H, W, 3) RGB to `output_names`: tokens (B, S, D), evidence (B, S, 4 + C), seed_features
         (B, Q, fine_dim), seed_boxes (B, Q, 4) cxcywh in 0..1, f32; the rest as in `Street.forward`."""
         seen = self.street.see(images)
         said = {name: getattr(seen, name) for name in ALWAYS} | self.street.picture(seen)
+        if seen.clip_feature is not None:  # twice: what `follow` takes does not go on to the task
+            said["scene_feature"] = seen.clip_feature.clone()
         return tuple(said[name] for name in self.output_names)
 
 
@@ -45,7 +49,7 @@ class StreetFollow(nn.Module):
     def __init__(self, street: Street) -> None:
         super().__init__()
         self.street = street
-        given = (*ALWAYS, *street.input_names, *(("clip_feature",) if street.actions is not None else ()))
+        given = (*ALWAYS, *street.input_names, *_for_actions(street))
         self.input_names = tuple(n for n in FOLLOW_INPUTS if n in given)
         self.output_names = tuple(
             n for n in FOLLOW_OUTPUTS if n in street.output_names and n != "clip_feature"
@@ -69,8 +73,12 @@ class StreetFollow(nn.Module):
         )
         last = street.decode(scene, named["track_hs"], named["track_boxes"], named["track_valid"])[-1]
         ring = tuple(named[name] for name in RING_NAMES if name in named)
-        said = street.answer(last, tokens, named.get("clip_feature"), ring)
+        said = street.answer(last, tokens, named.get("scene_feature"), ring)
         return tuple(said[name] for name in self.output_names)
+
+
+def _for_actions(street: Street) -> tuple[str, ...]:
+    return ("scene_feature",) if street.actions is not None else ()
 
 
 def cut(street: nn.Module) -> tuple[StreetLook, StreetFollow]:

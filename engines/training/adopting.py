@@ -7,15 +7,17 @@ from torch.nn import functional as F
 
 from engines.models.street import Street
 from engines.models.street_parts import StreetConfig
+from engines.training.new_labels import relabelled
 from streamer.errors import EngineError
 
-SHARED = ("labels", "widths", "hidden_dim", "heads", "layers", "feed_dim", "fine_dim", "mask_channels")
+SHARED = ("widths", "hidden_dim", "heads", "layers", "feed_dim", "fine_dim", "mask_channels")
 
 
 def adopt(model: Street, given: Street, where: str) -> list[str]:
     """Copies `given`'s tensors into `model` where names and shapes agree, places resized; returns the names left new.
 
-    The models may differ in picture size, in numbers of rows and in heads. Raises EngineError if they differ in more.
+    The models may differ in picture size, in numbers of rows, in heads and in labels. Raises EngineError if they differ
+    in more.
     """
     if other := [name for name in SHARED if getattr(model.config, name) != getattr(given.config, name)]:
         raise EngineError(
@@ -23,9 +25,9 @@ def adopt(model: Street, given: Street, where: str) -> list[str]:
             where=where,
             mend="give the preset they were made with",
         )
-    theirs = given.state_dict()
-    theirs["context.place"] = _resized(theirs["context.place"], given.config, model.config)
     mine = model.state_dict()
+    theirs = relabelled(given.state_dict(), mine, given.config, model.config)
+    theirs["context.place"] = _resized(theirs["context.place"], given.config, model.config)
     fitting = {n: t for n, t in theirs.items() if n in mine and mine[n].shape == t.shape}
     model.load_state_dict(fitting, strict=False)
     return [name for name in mine if name not in fitting]

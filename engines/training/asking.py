@@ -8,7 +8,7 @@ from torch import Tensor
 from engines.models.street import Scene, Street
 from engines.training import head_losses as heads
 from engines.training import losses
-from engines.training.clips import PERSON, ClipBatch
+from engines.training.clips import ClipBatch
 
 WEIGHTS = losses.WEIGHTS | heads.WEIGHTS
 
@@ -23,7 +23,9 @@ def head_losses(
     if model.keypoints is None and model.actions is None:
         return asked
     labels = torch.from_numpy(batch.labels).flatten(0, 1)  # (F, G)
-    is_person = labels.gather(1, places.clamp(min=0)) == PERSON  # (F, N)
+    known = model.config.labels
+    person = known.index("person") if "person" in known else len(known)  # else no row is one
+    is_person = labels.gather(1, places.clamp(min=0)) == person  # (F, N)
     order, place, there = losses.matched_first(torch.where(is_person, places, -1))  # (F, R)
     mine = hs.gather(1, order.unsqueeze(-1).expand(-1, -1, hs.shape[-1]))  # (F, R, D)
     my_boxes = boxes.gather(1, order.unsqueeze(-1).expand(-1, -1, 4))

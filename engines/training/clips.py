@@ -15,7 +15,7 @@ import queue
 import traceback
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 import cv2
 import numpy as np
@@ -26,6 +26,7 @@ from streamer.world import ACTIONS, KEYPOINTS, LABELS, Truth, World
 from streamer.world.splits import SPLITS, split_config
 
 NOBODY = 255  # in a mask map: no object here
+UNKNOWN_MASK = 254  # in a mask map: nothing is known here
 EMPTY = -1  # in labels and ids: no object in this place
 PERSON = LABELS.index("person")
 
@@ -60,6 +61,31 @@ class ClipPlan:
     skip: float = 0.08  # chance that a frame is lost before a frame that is seen
     many_dogs: float = 0.3  # share of worlds with one to five dogs: rare and small, they are learnt last
 
+    def batches(self, first_step: int = 0) -> Iterator[ClipBatch]:
+        """As `render_batches`."""
+        return render_batches(self, first_step)
+
+
+class Plan(Protocol):
+    """Where a run's clips come from; pickled into the process that makes them."""
+
+    def batches(self, first_step: int) -> Iterator[ClipBatch]: ...
+
+
+class BatchShape(Protocol):
+    """What the sizes of a ClipBatch follow from."""
+
+    @property
+    def frames(self) -> int: ...
+    @property
+    def lanes(self) -> int: ...
+    @property
+    def max_objects(self) -> int: ...
+    @property
+    def height(self) -> int: ...
+    @property
+    def width(self) -> int: ...
+
 
 class ClipBatch(NamedTuple):
     """One step's data: T frames of B lanes, frame first; G places for objects.
@@ -68,6 +94,9 @@ class ClipBatch(NamedTuple):
     both EMPTY where there is no object; masks u8 (T,B,H/2,W/2): place 0..G-1 or NOBODY; semantic u8 (T,B,H/2,W/2),
     NOBODY where unknown; keypoints f32 (T,B,G,P,3) x, y in 0..1 and v (0 out of the picture, 1 hidden, 2 seen, below 0
     unknown); actions i64 (T,B,G), EMPTY where unknown; fresh bool (B,): this lane starts without tracks.
+
+    Of a user's data also: ignored bool (T,B,H/2,W/2): here may be objects that are not listed; told bool (B,C): whether
+    the lane's data speaks of a label at all. None: nowhere, and all.
     """
 
     images: NDArray[np.uint8]
@@ -79,6 +108,8 @@ class ClipBatch(NamedTuple):
     keypoints: NDArray[np.float32]
     actions: NDArray[np.int64]
     fresh: NDArray[np.bool_]
+    ignored: NDArray[np.bool_] | None = None
+    told: NDArray[np.bool_] | None = None
 
 
 class Lane:
@@ -153,7 +184,7 @@ def write_truth(batch: ClipBatch, where: tuple[int, int], truth: Truth, flip: bo
     batch.actions[where][:n] = actions
 
 
-def empty_batch(plan: ClipPlan) -> ClipBatch:
+def empty_batch(plan: BatchShape) -> ClipBatch:
     """A batch with no object in it."""
     t, b, g = plan.frames, plan.lanes, plan.max_objects
     return ClipBatch(
@@ -190,10 +221,10 @@ def render_batches(plan: ClipPlan, first_step: int = 0) -> Iterator[ClipBatch]:
 
 
 @contextlib.contextmanager
-def rendered_ahead(plan: ClipPlan, first_step: int, ahead: int = 6) -> Iterator[Iterator[ClipBatch]]:
-    """`render_batches` in a process of its own, at most `ahead` batches ahead of the reader."""
+def rendered_ahead(plan: Plan, first_step: int, ahead: int = 6) -> Iterator[Iterator[ClipBatch]]:
+    """`plan.batches` in a process of its own, at most `ahead` batches ahead of the reader."""
     context = multiprocessing.get_context("spawn")
-    batches: multiprocessing.Queue[ClipBatch | str] = context.Queue(ahead)
+    batches: multiprocessing.Queue[ClipBatch | str | SightlineError] = context.Queue(ahead)
     process = context.Process(target=_render_into, args=(plan, first_step, batches), daemon=True)
     process.start()
 
@@ -209,6 +240,8 @@ def rendered_ahead(plan: ClipPlan, first_step: int, ahead: int = 6) -> Iterator[
                     where="training",
                     mend="resume the run",
                 ) from None
+            if isinstance(item, SightlineError):
+                raise item
             if isinstance(item, str):
                 raise SightlineError(f"the rendering process failed: {item}", where="training")
             yield item
@@ -222,11 +255,13 @@ def rendered_ahead(plan: ClipPlan, first_step: int, ahead: int = 6) -> Iterator[
         batches.cancel_join_thread()
 
 
-def _render_into(plan: ClipPlan, first_step: int, batches: multiprocessing.Queue[ClipBatch | str]) -> None:
+def _render_into(
+    plan: Plan, first_step: int, batches: multiprocessing.Queue[ClipBatch | str | SightlineError]
+) -> None:
     cv2.setNumThreads(1)
     parent = multiprocessing.parent_process()
     try:
-        for batch in render_batches(plan, first_step):
+        for batch in plan.batches(first_step):
             while True:
                 with contextlib.suppress(queue.Full):
                     batches.put(batch, timeout=2)
@@ -234,5 +269,7 @@ def _render_into(plan: ClipPlan, first_step: int, batches: multiprocessing.Queue
                 if parent is None or not parent.is_alive():  # killed without a chance to end us
                     batches.cancel_join_thread()
                     return
+    except SightlineError as error:
+        batches.put(SightlineError(error.what, where=error.where, mend=error.mend))
     except Exception:
         batches.put(traceback.format_exc().strip().replace("\n", " | "))

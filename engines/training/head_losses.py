@@ -12,7 +12,7 @@ from torch.nn import functional as F
 
 from engines.models.street_heads import KEY_REACH, KEY_SIGMA
 
-WEIGHTS = {"semantic": 1.0, "areas": 0.5, "keypoints": 4.0, "guesses": 2.0, "seen": 0.3, "action": 0.5}
+WEIGHTS = {"semantic": 1.0, "areas": 0.5, "keypoints": 6.0, "guesses": 2.0, "seen": 0.3, "action": 0.5}
 UNKNOWN_CLASS = 255
 
 

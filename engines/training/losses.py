@@ -14,18 +14,24 @@ from torch.nn import functional as F
 from engines.models.boxes import cxcywh_to_xyxy, iou_and_giou
 from engines.models.street import Scene
 from engines.models.street_parts import LayerOutput
+from engines.training.clips import UNKNOWN_MASK
 
-UNKNOWN_MASK = 254
-WEIGHTS = {"class": 2.0, "l1": 5.0, "giou": 2.0, "mask": 1.5, "dice": 1.5, "heat": 1.0, "dense": 2.0}
+WEIGHTS = {"class": 2.0, "l1": 5.0, "giou": 2.0, "mask": 2.5, "dice": 3.0, "heat": 1.0, "dense": 2.0}
 
 
 def row_losses(
-    outputs: list[list[LayerOutput]], places: Tensor, valid: Tensor, true_boxes: Tensor, true_labels: Tensor
+    outputs: list[list[LayerOutput]],
+    places: Tensor,
+    valid: Tensor,
+    true_boxes: Tensor,
+    true_labels: Tensor,
+    told: Tensor | None = None,
 ) -> dict[str, Tensor]:
     """Losses of all rows of all layers of all frames.
 
     outputs[t][layer]; places i64 (T,B,N): the object a row answers for, or below 0; valid f32 (T,B,N): 0 for empty
-    slots; true_boxes (T,B,G,4) cxcywh; true_labels i64 (T,B,G). Sums over layers, by the number of matched rows.
+    slots; true_boxes (T,B,G,4) cxcywh; true_labels i64 (T,B,G); told f32 (B,C): 0 for a label of which the lane's data
+    is silent. Sums over layers, by the number of matched rows.
     """
     logits = torch.stack(
         [torch.stack([layer.logits.float() for layer in frame]) for frame in outputs]
@@ -47,6 +53,8 @@ def row_losses(
     )
     p = logits.detach().sigmoid()
     weight = torch.where(target > 0, target, 0.75 * p.square()) * valid[:, None, :, :, None]
+    if told is not None:
+        weight = weight * told[:, None, :]  # (B, C) -> (B, 1, C)
     cross = F.binary_cross_entropy_with_logits(logits, target, weight, reduction="sum")
     return {
         "class": cross / count,
@@ -100,8 +108,13 @@ def matched_first(places: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     return order, places.gather(1, order).clamp(min=0), matched.gather(1, order).float()
 
 
-def dense_losses(scene: Scene, true_boxes: Tensor, true_labels: Tensor) -> dict[str, Tensor]:
-    """Centre map and side distances of the dense head. true_boxes (F,G,4) cxcywh, true_labels i64 (F,G)."""
+def dense_losses(
+    scene: Scene, true_boxes: Tensor, true_labels: Tensor, asked: Tensor | None = None
+) -> dict[str, Tensor]:
+    """Centre map and side distances of the dense head. true_boxes (F,G,4) cxcywh, true_labels i64 (F,G).
+
+    `asked` bool (F,C,rows,columns): where a cell without a centre must say so; None: everywhere.
+    """
     heat_logits = scene.heat_logits.float()
     _, classes, rows, columns = heat_logits.shape
     size = torch.tensor([columns, rows], dtype=torch.float32)
@@ -120,6 +133,8 @@ def dense_losses(scene: Scene, true_boxes: Tensor, true_labels: Tensor) -> dict[
     centres = heat > 0.999
     positive = -(1 - p).square() * F.logsigmoid(heat_logits) * centres
     negative = -(1 - heat).pow(4) * p.square() * F.logsigmoid(-heat_logits) * ~centres
+    if asked is not None:
+        negative = negative * asked
     count = there.sum().clamp(min=1)
     best, owner = bump.flatten(2).max(dim=1)  # (F, S): how near the nearest centre is, and whose it is
     f, s = torch.nonzero(best > 0.5, as_tuple=True)

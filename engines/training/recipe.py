@@ -24,10 +24,10 @@ class StreetRecipe:
     model: StreetConfig = field(default_factory=lambda: NANO)
     lanes: int = 8
     frames: int = 3
-    stay: int = 8
+    stay: int = 12
     minutes: float = 70.0
     steps: int = 0
-    learning_rate: float = 1e-3
+    learning_rate: float = 8e-4
     weight_decay: float = 0.02
     warm_up_steps: int = 150
     clip_norm: float = 5.0
@@ -39,8 +39,9 @@ class StreetRecipe:
     processes: int = 2
     checkpoint_minutes: float = 4.0
     log_every: int = 20
-    action_rounds: int = 16  # sets of `lanes` worlds that the actions' head is taught on; 0: it is not
-    action_length: int = 110  # frames of each
+    rehearsal: float = 0.0  # with data of one's own: the share of lanes that go on showing the world
+    action_rounds: int = 10  # sets of `lanes` worlds that the actions' head is taught on; 0: it is not
+    action_length: int = 100  # frames of each
     action_steps: int = 2500
     action_batch: int = 256
     action_rate: float = 2e-3
@@ -59,6 +60,10 @@ class StreetRecipe:
 PRESETS = {
     "nano": StreetRecipe(),
     "small": StreetRecipe("street-small", SMALL, lanes=4),
+    "finetune": StreetRecipe(
+        minutes=20.0, learning_rate=2e-4, warm_up_steps=50, average=0.99, processes=1, checkpoint_minutes=2.0,
+        rehearsal=0.25, action_rounds=4, action_steps=600,
+    ),
     "smoke": StreetRecipe(
         model=StreetConfig(
             height=64, width=96, widths=(8, 16, 24, 32), hidden_dim=32, heads=4, layers=2, feed_dim=64, fine_dim=16,

@@ -29,6 +29,7 @@ from engines.training.matching import match_rows, pair_costs
 from engines.training.news import TrainingNews
 from engines.training.recipe import StreetRecipe
 from engines.training.recording import record
+from engines.training.silence import asked_cells, asked_labels, asked_rows
 from engines.training.team import Team, trained
 from engines.training.tracks import TrackSlots, cleared, empty_slots, jittered, next_slots
 from streamer.errors import SightlineError
@@ -147,10 +148,11 @@ class StreetRun:
         found = torch.cat([layers[-1].boxes for layers in outputs]).detach()
         embed = self.model.mask_embed(hs, found)  # (T*B, N, M)
         masks = torch.from_numpy(batch.masks).flatten(0, 1)
+        asked = torch.stack(valid) * asked_rows(batch, found.view(*row_places.shape, 4), row_places)
         return {
-            **row_losses(outputs, row_places, torch.stack(valid), boxes, labels),
+            **row_losses(outputs, row_places, asked, boxes, labels, asked_labels(batch)),
             **mask_losses(embed, scene.mask_features, row_places.flatten(0, 1), boxes.flatten(0, 1), masks),
-            **dense_losses(scene, boxes.flatten(0, 1), labels.flatten(0, 1)),
+            **dense_losses(scene, boxes.flatten(0, 1), labels.flatten(0, 1), asked_cells(batch)),
             **head_losses(self.model, scene, hs, found, row_places.flatten(0, 1), batch),
         }
 

@@ -8,16 +8,15 @@ the same weights to the bit, when its budget is counted in steps.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
-import torch
-
-from engines.training.allocator import keep_freed_memory
-from engines.training.clips import rendered_ahead
-from engines.training.curve import Curve
+from engines.training.allocator import one_thread
+from engines.training.clips import Plan, rendered_ahead
 from engines.training.news import TrainingNews, TrainingResult
+from engines.training.own_data import OwnData
+from engines.training.progress import CURVE_FILE, Progress
 from engines.training.recipe import PRESETS, StreetRecipe, recipe_for
 from engines.training.run import StreetRun
 from engines.training.team import Team, team_of, trained
@@ -25,7 +24,7 @@ from streamer.errors import SightlineError
 
 __all__ = ["PRESETS", "StreetRecipe", "StreetRun", "TrainingNews", "TrainingResult", "train_street"]
 
-CHECKPOINT, CURVE_FILE = "checkpoint.pt", "curve.csv"
+CHECKPOINT = "checkpoint.pt"
 
 
 def train_street(
@@ -37,18 +36,26 @@ def train_street(
     seed: int = 0,
     resume: bool = False,
     start: Path | None = None,
+    rehearsal: float | None = None,
+    data: OwnData | None = None,
     watch: Callable[[TrainingNews], None] | None = None,
     stop_after_step: int | None = None,
 ) -> TrainingResult:
     """Trains the street model and writes weights, curve and checkpoint under `out`.
 
     `minutes` or `steps` replace the preset's budget. `resume` goes on from `out`'s checkpoint; `start` is a weights
-    file to begin with instead of noise, such as a finished run's. `stop_after_step` ends the call early, as a stop by
-    hand would, with a checkpoint written. `watch` is called after each step.
+    file to begin with instead of noise, such as a finished run's. `data` of a user's own takes the world's place, its
+    model the preset's, and its start is the start; `rehearsal` is the share of lanes that go on showing the world, in
+    place of the preset's. `stop_after_step` ends the call early, as a stop by hand would, with a checkpoint written.
+    `watch` is called after each step.
     Raises SightlineError for an unknown preset, a budget that is not above 0, an `out` that holds another run, or a
     missing checkpoint, EngineError for a `start` that is of another shape.
     """
     recipe = recipe_for(preset, minutes, steps)
+    if rehearsal is not None:
+        recipe = replace(recipe, rehearsal=rehearsal)
+    if data is not None:
+        recipe, start = data.fitted(recipe), data.start
     out.mkdir(parents=True, exist_ok=True)
     checkpoint = out / CHECKPOINT
     if checkpoint.exists() and not resume:
@@ -62,14 +69,16 @@ def train_street(
         run.begin_with(start)
     if resume:
         run.restore(checkpoint)
-    curve = Curve(out / CURVE_FILE, keep_to_step=run.step)
+    if data is not None:
+        data.keep_to(out, resume, recipe.rehearsal)
+    progress = Progress(out, run, data)
     weights = out / f"{recipe.name}.safetensors"
     size = sum(p.numel() for p in trained(run.model))
-    arguments = (recipe, seed, checkpoint if resume else None, start)
+    arguments = (recipe, seed, checkpoint if resume else None, start, data)
     with (
-        _one_thread(),
+        one_thread(),
         team_of(recipe.processes, size, _follow, arguments) as team,
-        rendered_ahead(recipe.plan(seed), run.step) as batches,
+        rendered_ahead(_plan(recipe, data, seed), run.step) as batches,
         run.clock(),
     ):
         saved_s = time.monotonic()
@@ -82,13 +91,13 @@ def train_street(
             if team is not None:
                 team.lead(True, rate, save)
             losses = run.train_step(batch, rate, team)
-            if run.step % recipe.log_every == 0 or run.share >= 1:
-                curve.add(run.step, run.images, run.elapsed_s / 60, rate, losses)
+            progress.step(rate, losses)
             if watch is not None:
                 watch(TrainingNews(run.step, run.images, run.elapsed_s / 60, run.share, losses))
             if save:
                 run.save(checkpoint, team)
                 run.export(weights, preset)
+                progress.saved()
         if team is not None:
             team.lead(False, 0.0, True)
         run.save(checkpoint, team)
@@ -96,10 +105,23 @@ def train_street(
     if run.model.actions is not None and recipe.action_rounds and run.share >= 1:
         run.teach_actions(watch)
         run.export(weights, preset)
-    return TrainingResult(weights, out / CURVE_FILE, run.step, run.images, run.elapsed_s / 60)
+    progress.saved()
+    took = run.step, run.images, run.elapsed_s / 60
+    return TrainingResult(weights, out / CURVE_FILE, *took, progress.before, progress.after)
 
 
-def _follow(team: Team, recipe: StreetRecipe, seed: int, checkpoint: Path | None, start: Path | None) -> None:
+def _plan(recipe: StreetRecipe, data: OwnData | None, seed: int, rank: int = 0) -> Plan:
+    return recipe.plan(seed, rank) if data is None else data.plan(recipe, seed, rank)
+
+
+def _follow(
+    team: Team,
+    recipe: StreetRecipe,
+    seed: int,
+    checkpoint: Path | None,
+    start: Path | None,
+    data: OwnData | None,
+) -> None:
     """The life of a team's other members: the same steps on their own lanes, at the leader's word."""
     run = StreetRun(recipe, seed, team.rank)
     if checkpoint is not None:
@@ -107,7 +129,7 @@ def _follow(team: Team, recipe: StreetRecipe, seed: int, checkpoint: Path | None
     elif start is not None:
         run.begin_with(start)
     try:
-        with _one_thread(), rendered_ahead(recipe.plan(seed, team.rank), run.step) as batches:
+        with one_thread(), rendered_ahead(_plan(recipe, data, seed, team.rank), run.step) as batches:
             while True:
                 batch = next(batches)
                 go, rate, save = team.follow()
@@ -120,15 +142,3 @@ def _follow(team: Team, recipe: StreetRecipe, seed: int, checkpoint: Path | None
     except BaseException:
         team.abandon()
         raise
-
-
-@contextmanager
-def _one_thread() -> Iterator[None]:
-    """One thread for torch in this process, and memory that stays: see `engines.training.team`."""
-    keep_freed_memory()
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(threads)

@@ -26,6 +26,9 @@ BEAMS = (
     (5.8, 1.15, 1.32, (38.0, 34.0, 24.0)),
     (4.2, 0.85, 1.42, (54.0, 48.0, 35.0)),
 )
+_LENGTHS, _SPREADS = (np.array([beam[i] for beam in BEAMS]) for i in (0, 1))
+_ALONG = np.array((0.0, 0.8, 1.0, 0.8, 0.0))
+_ACROSS = np.array((-1.0, -1.0, 0.0, 1.0, 1.0))
 HEAD, TAIL = (150, 140, 108), (104, 16, 10)
 MAX_GLOW_PX = 160
 
@@ -43,35 +46,31 @@ class Headlights:
 
     def beams(self, agents: list[Agent]) -> Iterator[tuple[slice, slice, U8, int]]:
         """Rows and columns of the canvas, the mask that is lit there, and which of `bright` lights it."""
+        driving = [agent for agent in agents if _drives(agent)]
+        if not driving:
+            return
         height, width = self._camera.canvas_hw
-        for agent in agents:
-            if not _drives(agent):
-                continue
-            nose, half, weak = _front(agent)
-            x, way = agent.x + agent.direction * nose, agent.direction
-            for level, (length, spread, _, _) in enumerate(BEAMS):
-                reach, wide = length * weak, spread * weak
-                corners = np.array(
-                    [
-                        (x, 0, agent.z - half),
-                        (x + way * reach * 0.8, 0, agent.z - wide),
-                        (x + way * reach, 0, agent.z),
-                        (x + way * reach * 0.8, 0, agent.z + wide),
-                        (x, 0, agent.z + half),
-                    ]
-                )
-                if min(self._camera.depth_of(cx, 0, cz) for cx, _, cz in corners.tolist()) < 1.0:
-                    continue
-                points = fixed(self._camera.project(corners)[0])
-                (left, top), (right, bottom) = (
-                    (points.min(0) >> SHIFT).tolist(),
-                    (points.max(0) >> SHIFT).tolist(),
-                )
-                x0, y0, x1, y1 = max(left, 0), max(top, 0), min(right + 2, width), min(bottom + 2, height)
+        fronts = [_front(agent) for agent in driving]
+        way = np.array([float(a.direction) for a in driving])[:, None, None]
+        nose = np.array([(a.x + a.direction * f[0], a.z) for a, f in zip(driving, fronts, strict=True)])
+        half, weak = (np.array([f[i] for f in fronts])[:, None, None] for i in (1, 2))
+        # (N, levels, corners): from one lamp out to the tip of the beam and back to the other lamp
+        ground = np.zeros((len(driving), len(BEAMS), len(_ALONG), 3))
+        ground[..., 0] = nose[:, 0, None, None] + way * weak * _LENGTHS[:, None] * _ALONG
+        ground[..., 2] = nose[:, 1, None, None] + np.where(
+            _ALONG == 0, half * _ACROSS, weak * _SPREADS[:, None] * _ACROSS
+        )
+        px, depth = self._camera.project(ground.reshape(-1, 3))
+        points = fixed(px).reshape(len(driving), len(BEAMS), -1, 2)
+        before = depth.reshape(len(driving), -1).min(axis=1) > 1.0
+        corners = np.concatenate([points.min(2) >> SHIFT, (points.max(2) >> SHIFT) + 2], axis=2)
+        for index in np.flatnonzero(before).tolist():
+            for level, (left, top, right, bottom) in enumerate(corners[index].tolist()):
+                x0, y0, x1, y1 = max(left, 0), max(top, 0), min(right, width), min(bottom, height)
                 if x1 <= x0 or y1 <= y0:
                     break
                 mask = np.zeros((y1 - y0, x1 - x0), np.uint8)
-                shifted = points - np.array([x0 << SHIFT, y0 << SHIFT], np.int32)
+                shifted = points[index, level] - np.array([x0 << SHIFT, y0 << SHIFT], np.int32)
                 cv2.fillConvexPoly(mask, shifted, 255, cv2.LINE_8, SHIFT)
                 yield slice(y0, y1), slice(x0, x1), mask, level
 

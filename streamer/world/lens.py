@@ -19,6 +19,7 @@ from streamer.world.truth import WorldConfig
 U8 = NDArray[np.uint8]
 I64 = NDArray[np.int64]
 ROWS = 144  # shake and blur are given in pixels of a picture this high
+GRAIN = 4096  # scales and gains are whole parts of this: the last bit of a sine cannot move a pixel
 JITTER = 0.16  # share of a shaking camera's reach that is fast; the rest drifts
 
 
@@ -100,9 +101,8 @@ class Lens:
         self._drift_s = rng.uniform((3.0, 1.3), (8.0, 2.6), (2, 2))
         self._drift_at = rng.uniform(0, math.tau, (2, 2))
         self._zoom_s, self._zoom_at = float(rng.uniform(7, 18)), float(rng.uniform(0, math.tau))
-        self._zoom_to = rng.uniform(
-            0.3, 0.7, 2
-        )  # the point that stays in place, as a share of width and height
+        # what stays in place, as a share of width and height: people walk in the lower half
+        self._zoom_to = rng.uniform((0.3, 0.5), (0.7, 0.9))
         self._gain_s = rng.uniform((5.0, 1.7), (14.0, 3.4))
         self._gain_at = rng.uniform(0, math.tau, 2)
         self._sigma = config.blur * config.height / ROWS
@@ -127,10 +127,13 @@ class Lens:
         if config.zoom <= 0:
             return Window(x, y)
         factor = 1 + config.zoom * (0.5 - 0.5 * math.cos(math.tau * time_s / self._zoom_s + self._zoom_at))
-        scale = SUPERSAMPLE / max(factor, 1.0001)
+        scale = round(SUPERSAMPLE / factor * GRAIN) / GRAIN
         spare = SUPERSAMPLE - scale
         zx, zy = self._zoom_to.tolist()
-        return Window(x + zx * config.width * spare, y + zy * config.height * spare, scale)
+        left, top = (
+            round(v * GRAIN) / GRAIN for v in (zx * config.width * spare, zy * config.height * spare)
+        )
+        return Window(x + left, y + top, scale)
 
     def expose(self, picture: U8, time_s: float) -> U8:
         """What lens and shutter make of a picture (H,W,3): blurred, then brighter or darker."""
@@ -138,7 +141,7 @@ class Lens:
             picture = np.asarray(cv2.GaussianBlur(picture, (0, 0), self._sigma), np.uint8)
         if self._config.exposure > 0:
             wave = float(np.sin(math.tau * time_s / self._gain_s + self._gain_at) @ (0.7, 0.3))
-            gain = (1 + self._config.exposure) ** wave
+            gain = round((1 + self._config.exposure) ** wave * GRAIN) / GRAIN
             table = np.clip(np.rint(np.arange(256) * gain), 0, 255).astype(np.uint8)
             picture = np.asarray(cv2.LUT(picture, table), np.uint8)
         return picture

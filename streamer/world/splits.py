@@ -65,7 +65,7 @@ def _conditions(rng: np.random.Generator) -> dict[str, Any]:
         "shake": _sometimes(rng, 0.3, 0.5, 4.0),
         "zoom": _sometimes(rng, 0.22, 0.1, 0.6) or 0.0,
         "blur": _sometimes(rng, 0.25, 0.35, 0.9) or 0.0,
-        "exposure": _sometimes(rng, 0.3, 0.1, 0.45) or 0.0,
+        "exposure": _sometimes(rng, 0.3, 0.1, 0.35) or 0.0,
         "compression": round(_sometimes(rng, 0.35, 22, 75) or 0.0),
     }
 

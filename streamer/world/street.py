@@ -24,7 +24,9 @@ from streamer.world.headlights import Headlights
 from streamer.world.layout import Layout, Prop, plan
 from streamer.world.lens import Lens, Window
 from streamer.world.light import Light, light_at
-from streamer.world.people import person_shapes, pose
+from streamer.world.pairs import clean_config
+from streamer.world.people import person_shapes
+from streamer.world.poses import FALLEN, pose
 from streamer.world.props import Sprite, make_sprite
 from streamer.world.scenery import SNOW, draw_background
 from streamer.world.shadows import Footprint, Shadows
@@ -36,7 +38,6 @@ from streamer.world.truth import (
     DOG,
     KEYPOINTS,
     LABELS,
-    NO_ACTION,
     PERSON,
     SEMANTIC_OF_LABEL,
     Truth,
@@ -44,6 +45,8 @@ from streamer.world.truth import (
 )  # fmt: skip
 from streamer.world.vehicles import vehicle_shapes
 from streamer.world.weather import Weather
+
+LOW_EYE_M, HIGH_EYE_M = 2.0, 7.0  # below and above these the caption says from where the street is seen
 
 
 class World:
@@ -55,6 +58,7 @@ class World:
         self.light: Light = light_at(self.layout.hour, config.weather)
         self.traffic = Traffic(config, self.layout)
         self._frame = 0
+        self._twin: World | None = None
         camera = self.layout.camera
         self._lens = Lens(config, camera.margin, self.layout.shake_px)
         self._weather = Weather(config, self.light, self.layout, self._lens)
@@ -79,12 +83,16 @@ class World:
 
     @property
     def caption(self) -> str:
-        """The scene in words, without who is in it."""
-        hour = self.layout.hour
+        """The scene in words, without who is in it: the houses, the light, the weather, from where it is seen."""
+        hour, eye = self.layout.hour, self.layout.camera.y
         time = "night" if self.light.night else "dawn" if hour < 8 else "dusk" if hour > 17 else "day"
+        time += " under lamps" if self.light.lamps else ""
+        seen = (
+            ", seen from high up" if eye > HIGH_EYE_M else ", seen from low down" if eye < LOW_EYE_M else ""
+        )
         place = "square" if self.layout.plaza else "street"
         sky = {"clear": "clear sky", "overcast": "overcast sky"}.get(self.config.weather, self.config.weather)
-        return f"A {self.layout.theme} {place} by {time}, {sky}"
+        return f"A {self.layout.theme} {place} by {time}, {sky}{seen}"
 
     def step(self) -> tuple[NDArray[np.uint8], Truth]:
         """The next frame: picture uint8 (H,W,3) RGB and its truth. The first call gives time 0."""
@@ -105,6 +113,22 @@ class World:
         picture, truth = self._develop(canvas, drawn, window, time_s)
         self._frame += 1
         return picture, truth
+
+    def step_pair(self) -> tuple[NDArray[np.uint8], NDArray[np.uint8], Truth]:
+        """The next frame as `step` gives it, the clean picture uint8 (H,W,3) of the same moment, and their truth.
+
+        The clean one is drawn by a second street that is built at the first call; without any fault it is a copy.
+        """
+        config = clean_config(self.config)
+        if config == self.config:
+            picture, truth = self.step()
+            return picture, picture.copy(), truth
+        if self._twin is None:
+            self._twin = World(config)
+        self._twin.skip(self._frame - self._twin._frame)
+        clean, _ = self._twin.step()
+        picture, truth = self.step()
+        return picture, clean, truth
 
     def skip(self, frames: int) -> None:
         """Let this many frames pass undrawn; the frames after them are what they would have been anyway."""
@@ -144,7 +168,14 @@ class World:
     def _shapes(self, agent: Agent) -> tuple[list[Shape], F64 | None]:
         camera, light = self.layout.camera, self._light_on(agent)
         if agent.label == PERSON:
-            joints = pose(agent.action, agent.phase, agent.fallen, agent.action == NO_ACTION)
+            joints = pose(
+                agent.motion,
+                agent.phase,
+                vigour=agent.vigour,
+                down=agent.down,
+                chair=agent.chair,
+                prone=agent.prone,
+            )
             return person_shapes(camera, agent.look, joints, agent.x, agent.z, agent.heading, light)
         if agent.label == DOG:
             coat, size = agent.look
@@ -242,7 +273,7 @@ def _footprint(agent: Agent) -> Footprint:
     if agent.label in (CAR, BUS):
         look = agent.look
         return agent.x, agent.z, look.length * 0.55, look.width * 0.62, look.height
-    if agent.label == PERSON and agent.fallen > 0.3:
+    if agent.label == PERSON and agent.motion in FALLEN and agent.down > 0.3:
         return agent.x, agent.z, 0.8, 0.3, 0.2
     if agent.label == PERSON:
         return agent.x, agent.z, 0.26, 0.17, agent.look.height

@@ -18,7 +18,7 @@ U8 = NDArray[np.uint8]
 RAIN_TILES = 6
 NOISE_SLACK_PX = 64  # a noise tile is this much larger than the picture, and is laid at a random offset
 # Snow in three depths: radius, picture heights fallen in a second, share of brightness, pixels per flake at 144 rows
-FLAKES = ((0.5, 0.22, 0.55, 240), (0.9, 0.4, 0.8, 520), (1.5, 0.75, 1.0, 1700))
+FLAKES = ((0.5, 0.22, 0.55, 240), (0.9, 0.4, 0.8, 520), (1.3, 0.75, 1.0, 2200))
 
 
 class Weather:
