@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -11,8 +11,9 @@ from typing import Any
 from engines.backends.registry import Lanes
 from engines.build import Family, Recipe, ensure_built, load
 from engines.build.contents import files
+from engines.build.heads import heads_of, with_heads
 from engines.build.precision import resolve_for
-from engines.build.recipe import header
+from engines.build.recipe import Head, header
 from engines.hub.address import SCHEME, parse
 from engines.hub.family import family_of
 from engines.hub.reading import read
@@ -42,11 +43,17 @@ FAMILIES: tuple[Family, ...] = (
     Family(
         name="street",
         format="sightline.street/1",
-        loader="engines.models.street:load_street",
+        loader="engines.models.street_family:load_street",
         task="track",
         stages="engines.models.street_stages",
         gate="engines.build.parity",
-        low_precision_parts=("backbone", "context", "pyramid"),
+        low_precision_parts=("backbone", "context", "pyramid", "detail"),
+        heads=(
+            Head("masks", "masks", always=True),
+            Head("keypoints", "keypoint_names"),
+            Head("semantic", "semantic_labels"),
+            Head("actions", "action_labels"),
+        ),
     ),
     Family(
         name="detr",
@@ -140,7 +147,7 @@ def describe(model: str) -> dict[str, Any]:
     if weights.suffix != ".safetensors":
         size = sum(path.stat().st_size for path in files(weights))
         plain = {"name": name, "family": family.name, "task": family.task, "weights": str(weights)}
-        return {**plain, "size_bytes": size, "config": {}, "card": {}}
+        return {**plain, "size_bytes": size, "config": {}, "card": {}, "heads": []}
     card = _card(weights)
     return {
         "name": card.name,
@@ -150,6 +157,7 @@ def describe(model: str) -> dict[str, Any]:
         "size_bytes": card.size_bytes,
         "config": dict(card.config),
         "card": dict(card.card),
+        "heads": list(heads_of(family, card.config)),
     }
 
 
@@ -162,9 +170,15 @@ def _card(weights: Path) -> ModelCard:
         family=family.name,
         task=family.task,
         size_bytes=weights.stat().st_size,
-        config=json.loads(header(weights).get("config", "{}")),
+        config=_config(weights),
         card=json.loads(card.read_text()) if card.exists() else {},
     )
+
+
+def _config(weights: Path) -> dict[str, Any]:
+    """What the weights say of their model's shapes."""
+    config: dict[str, Any] = json.loads(header(weights).get("config", "{}"))
+    return config
 
 
 def _folders() -> tuple[Path, ...]:
@@ -180,6 +194,7 @@ def open_engine(
     max_batch_size: int = 8,
     threads: int | None = None,
     streams: int = 1,
+    heads: Sequence[str] | None = None,
     cache_dir: Path | None = None,
     on_progress: Callable[[str], None] | None = None,
 ) -> Engine:
@@ -187,6 +202,7 @@ def open_engine(
 
     Built and compared with its reference if the cache does not have it; `on_progress` is told which, a line a step.
     `streams` is how many calls of `infer` run side by side, on `threads` threads in all (None: every usable CPU).
+    `heads` beside boxes and tracks, such as ("masks", "keypoints", "semantic", "actions"); None: all the weights have.
     `cache_dir` None is `engines` in the data folder. Raises EngineError or ParityError, one line.
     """
     artefact = ensure_built(
@@ -197,6 +213,7 @@ def open_engine(
             max_batch_size=max_batch_size,
             threads=threads,
             streams=streams,
+            heads=heads,
         ),
         cache_dir or _default_cache(),
         on_progress,
@@ -212,11 +229,14 @@ def recipe_for(
     max_batch_size: int = 8,
     threads: int | None = None,
     streams: int = 1,
+    heads: Sequence[str] | None = None,
 ) -> Recipe:
     """What `open_engine` would build; arguments as there."""
     if max_batch_size < 1:
         raise EngineError(f"max_batch_size {max_batch_size} holds no picture", mend="give 1 or more")
     name, weights, family = found(model)
+    if heads is not None:
+        family = with_heads(family, _config(weights) if family.heads else {}, heads, model)
     return Recipe(
         name=name,
         weights=weights,

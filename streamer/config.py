@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, get_args
 
 from pydantic import (
     AfterValidator,
@@ -58,6 +58,23 @@ class _Strict(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True)
 
 
+Head = Literal["masks", "keypoints", "semantic", "actions"]
+
+
+def _in_order(heads: tuple[Head, ...] | None) -> tuple[Head, ...] | None:
+    """Each once and in one order, so that the same wish is the same engine."""
+    return None if heads is None else tuple(head for head in get_args(Head) if head in heads)
+
+
+class EventWishes(_Strict):
+    """Which further things that happen are events."""
+
+    actions: Annotated[
+        tuple[Annotated[str, Field(min_length=1)], ...],
+        Field(description="Somebody starts one of these, such as [fall, wave]; the model must know them"),
+    ] = ()
+
+
 class StreamConfig(_Strict):
     """One stream: where it comes from and what is done with it. Times in seconds."""
 
@@ -72,6 +89,12 @@ class StreamConfig(_Strict):
     ]
     task: Annotated[Literal["track"], Field(description="What to do with each picture")] = "track"
     model: Annotated[str, Field(min_length=1, description=MODEL_FORMS)] = "street-nano"
+    heads: Annotated[
+        tuple[Head, ...] | None,
+        AfterValidator(_in_order),
+        Field(description="What the model says beside boxes and tracks; default: all that it can"),
+    ] = None
+    events: Annotated[EventWishes, Field(description="Events beside appear and leave")] = EventWishes()
     loop: Annotated[bool, Field(description="Files: start again at the end")] = False
     realtime: Annotated[
         bool | None, Field(description="Files: pace by their clock; default: as fast as possible")
@@ -295,6 +318,7 @@ def _open_to_others(host: str) -> tuple[str, str]:
 
 
 _TYPES = {
+    "tuple_type": "a list, such as [masks, actions]",
     "list_type": "a list (- name: …) or a mapping (door: rtsp://…)",
     "model_type": "a mapping such as {name: door, url: rtsp://camera/stream}",
     "model_attributes_type": "a mapping such as {name: door, url: rtsp://camera/stream}",
@@ -303,6 +327,8 @@ _TYPES = {
 
 def _said_plainly(detail: ErrorDetails, model: type[_Strict]) -> tuple[str, str]:
     kind, last = detail["type"], detail["loc"][-1]
+    if "events" in detail["loc"][:-1]:
+        model = EventWishes
     if kind == "extra_forbidden" and model is Config and last in StreamConfig.model_fields:
         return "this key belongs to a stream", "move it under the stream's name"
     if kind == "string_pattern_mismatch" and last == "name":

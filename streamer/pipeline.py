@@ -246,7 +246,7 @@ class Pipeline(Generic[S]):
         looked = [pending.looked for pending in pendings if pending.looked is not None]
         wanted = {tensor.name for tensor in engine.follow.spec.inputs}
         taken = [{name: row for name, row in one.items() if name in wanted} for one in looked]
-        inputs = task.follow_inputs(taken, states)
+        inputs = task.follow_inputs(taken, [pending.frame for pending in pendings], states)
         outputs = self._timed(engine.follow, inputs, f"{self._model}/follow")
         kept = [name for name in looked[0] if name not in wanted]
         return {**outputs, **{name: _rows([one[name] for one in looked]) for name in kept}}

@@ -180,7 +180,9 @@ class StagedTask(Task[S], Protocol[S]):
         """The `look` stage's inputs for these frames, of whatever streams."""
         ...
 
-    def follow_inputs(self, looked: Sequence[Tensors], states: Sequence[S]) -> dict[str, NDArray[Any]]:
+    def follow_inputs(
+        self, looked: Sequence[Tensors], frames: Sequence[Frame], states: Sequence[S]
+    ) -> dict[str, NDArray[Any]]:
         """The `follow` stage's inputs: what `look` said of each frame (no batch dimension), and its stream's state."""
         ...
 

@@ -153,7 +153,8 @@ class Perception:
     """What one pass said about one frame. `label_names[labels[i]]` names object i.
 
     `semantic` uint8 (h, w) class map over the whole source picture or None, classes named by `semantic_names`;
-    `keypoints` f32 (N, K, 3) px x, y, score or None; `actions` the likeliest first.
+    `keypoints` f32 (N, K, 3) px x, y, score or None, named by `keypoint_names`; an object of a kind that has none has
+    zeros. `actions` the likeliest first.
     """
 
     tracks: Tracks
@@ -162,6 +163,7 @@ class Perception:
     keypoints: F32 | None = None
     semantic_names: tuple[str, ...] = ()
     actions: tuple[Action, ...] = ()
+    keypoint_names: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -204,6 +206,7 @@ class EventKind(StrEnum):
 
     APPEAR = "appear"
     LEAVE = "leave"
+    ACTION = "action"
     UP = "up"
     DOWN = "down"
 
@@ -217,7 +220,8 @@ class Event:
     """Something happened. `id` is deterministic (`stream:epoch:seq:kind:track`), so a redelivery is harmless.
 
     `wall_ns` Unix time of the frame that caused it; `track_id` None for stream events; `attrs` holds label, score,
-    box_xyxy (px in the source picture), source_hw, or error code and message; `latency_ms` capture to rule.
+    box_xyxy (px in the source picture), source_hw, for an action its name and start_wall_ns, or error code and message;
+    `latency_ms` capture to rule.
     """
 
     id: str

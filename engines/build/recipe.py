@@ -18,7 +18,7 @@ from functools import cache
 from importlib import metadata
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from engines.backends import registry
 from engines.backends.registry import Lanes
@@ -41,6 +41,17 @@ _BUILD_SOURCES = (
 _EXPORTERS = ("torch", "onnx")
 
 
+class Head(NamedTuple):
+    """Something that a model of a family may say: `field` of its config is empty in weights that have not got it.
+
+    `always`: weights whose config does not know the field have it all the same.
+    """
+
+    name: str
+    field: str
+    always: bool = False
+
+
 @dataclass(frozen=True, slots=True)
 class Family:
     """A kind of model: one module under engines/models with INPUT_NAMES, OUTPUT_NAMES, `example_inputs` and a loader.
@@ -56,6 +67,7 @@ class Family:
     `module:function?height=480`: its fields are given to the function as text.
     `low_precision_parts` are attributes of the torch module (dotted for deeper ones) that may run in 16 bits where the
     graph's types decide; those that a model has not are passed over. Boxes and logits are best left out.
+    `heads` may be left out of an engine (see engines/build/heads.py).
     """
 
     name: str
@@ -66,6 +78,7 @@ class Family:
     gate: str = "engines.build.closeness"
     low_precision_parts: tuple[str, ...] = ()
     distributions: tuple[str, ...] = ()
+    heads: tuple[Head, ...] = ()
 
     @property
     def module(self) -> str:
@@ -137,6 +150,7 @@ class Recipe:
         family: dict[str, Any] = {
             k: tuple(v) if isinstance(v, list) else v for k, v in fields["family"].items()
         }
+        family["heads"] = tuple(Head(*head) for head in family["heads"])
         fields["family"] = Family(**family)
         fields["lanes"] = Lanes(**fields["lanes"])
         return cls(**fields)

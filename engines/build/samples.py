@@ -14,18 +14,24 @@ import torch
 from torch import nn
 
 from streamer.errors import EngineError
+from streamer.world import ACTIONS, KEYPOINTS, SEMANTIC
 
 Save = Callable[[nn.Module, Path], None]
 Make = Callable[[bool], tuple[nn.Module, Save]]
 
 
 def _street(full: bool) -> tuple[nn.Module, Save]:
-    kind = importlib.import_module("engines.models.street")
+    kind = importlib.import_module("engines.models.street_family")
+    heads: dict[str, Any] = dict(
+        mask_places=True, semantic_labels=SEMANTIC, keypoint_names=KEYPOINTS, action_labels=ACTIONS
+    )
     small = dict(
         height=48, width=64, widths=(8, 12, 16, 16), hidden_dim=32, heads=4, layers=2, feed_dim=32, fine_dim=16,
         mask_channels=6, object_queries=6, track_slots=7,
     )  # fmt: skip
-    return kind.Street(kind.StreetConfig(**({} if full else small))), kind.save_street
+    model = kind.Street(kind.StreetConfig(**({} if full else small), **heads))
+    torch.nn.init.normal_(model.mask_places.fall.weight, std=0.1)  # zero before training: every place alike
+    return model, kind.save_street
 
 
 _SMALL_DETR: Mapping[str, Any] = dict(

@@ -9,7 +9,7 @@ import torch
 from numpy.typing import NDArray
 
 from engines.evaluation.street import Infer
-from engines.models.street import INPUT_NAMES, OUTPUT_NAMES, Street
+from engines.models.street_family import Street
 
 
 def torch_infer(model: Street) -> Infer:
@@ -17,7 +17,7 @@ def torch_infer(model: Street) -> Infer:
 
     def infer(inputs: Mapping[str, NDArray[Any]]) -> Mapping[str, NDArray[Any]]:
         with torch.inference_mode():
-            answers = model(*(torch.from_numpy(inputs[name]) for name in INPUT_NAMES))
-        return {name: tensor.numpy() for name, tensor in zip(OUTPUT_NAMES, answers, strict=True)}
+            answers = model(*(torch.from_numpy(inputs[name]) for name in model.input_names))
+        return {name: tensor.numpy() for name, tensor in zip(model.output_names, answers, strict=True)}
 
     return infer

@@ -15,19 +15,15 @@ so many streams share a batch.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from engines.models.attention import MASKED, FeedForward
 from engines.models.backbone import Backbone, GlobalContext, Pyramid
-from engines.models.files import load_weights, save_weights
+from engines.models.street_heads import DETAIL, Actions, Detail, Keys, MaskPlaces
 from engines.models.street_parts import (
     SMALLEST_SIDE,
     BoxPlace,
@@ -36,28 +32,20 @@ from engines.models.street_parts import (
     LayerOutput,
     StreetConfig,
 )
-from streamer.ports import Tensors
-
-__all__ = [
-    "INPUT_NAMES",
-    "OUTPUT_NAMES",
-    "LayerOutput",
-    "Scene",
-    "Street",
-    "StreetConfig",
-    "example_inputs",
-    "load_street",
-    "natural_inputs",
-    "save_street",
-]
 
 INPUT_NAMES = ("images", "track_hs", "track_boxes", "track_valid")
+RING_NAMES = ("ring", "ring_age", "ring_valid")
 OUTPUT_NAMES = ("pred_logits", "pred_boxes", "mask_embed", "mask_features", "next_hs")
+KEY_NAMES = ("key_embed", "key_logits", "key_offset")
+ACTION_NAMES = ("object_feature", "clip_feature", "action_logits", "scene_logits")
 FORMAT = "sightline.street/1"
 
 
 class Scene(NamedTuple):
-    """What the picture alone says; every frame of a training clip has one before any track is known."""
+    """What the picture alone says; every frame of a training clip has one before any track is known.
+
+    What an absent head would have said is None.
+    """
 
     heat_logits: Tensor  # (B, C, H/4, W/4)
     dense_boxes: Tensor  # f32 (B, S4, 4) cxcywh
@@ -67,6 +55,10 @@ class Scene(NamedTuple):
     seed_features: Tensor  # (B, Q, fine_dim)
     seed_boxes: Tensor  # f32 (B, Q, 4) cxcywh
     mask_features: Tensor  # (B, M, H/2, W/2)
+    tokens: Tensor | None = None  # (B, S, D)
+    semantic_logits: Tensor | None = None  # (B, classes, H/2, W/2)
+    key_features: Tensor | None = None  # (B, key_channels, H/2, W/2)
+    clip_feature: Tensor | None = None  # f32 (B, F)
 
 
 class Seen(NamedTuple):
@@ -79,6 +71,9 @@ class Seen(NamedTuple):
     seed_features: Tensor
     seed_boxes: Tensor
     mask_features: Tensor
+    semantic_logits: Tensor | None
+    key_features: Tensor | None
+    clip_feature: Tensor | None
 
 
 class Street(nn.Module):
@@ -102,33 +97,47 @@ class Street(nn.Module):
         self.decoder = nn.ModuleList(DecoderLayer(config) for _ in range(layers))
         self.mask_kernel = nn.Sequential(nn.Linear(dim, dim), nn.ReLU(), nn.Linear(dim, config.mask_channels))
         self.carry = FeedForward(dim, 2 * dim)
+        self.detail = Detail(config) if config.detailed else None
+        self.mask_places = MaskPlaces(config) if config.mask_places else None
+        self.mask_detail = nn.Conv2d(DETAIL, config.mask_channels, 1) if config.mask_places else None
+        self.semantic = nn.Conv2d(DETAIL, len(config.semantic_labels), 1) if config.semantic_labels else None
+        self.keypoints = Keys(config) if config.keypoint_names else None
+        self.actions = Actions(config) if config.action_labels else None
+        self.input_names = INPUT_NAMES + (RING_NAMES if self.actions else ())
+        self.output_names = tuple(
+            name
+            for name, there in (
+                *((name, config.masks or not name.startswith("mask")) for name in OUTPUT_NAMES),
+                ("semantic", self.semantic),
+                ("key_features", self.keypoints),
+                *((name, self.keypoints) for name in KEY_NAMES),
+                *((name, self.actions) for name in ACTION_NAMES),
+            )
+            if there
+        )
 
     def look(self, images: Tensor) -> Scene:
         """All that needs no track: `images` uint8 (B, H, W, 3) RGB to a Scene."""
         seen = self.see(images)
         keys, values = self.spread(seen.tokens)
-        return Scene(
-            seen.heat_logits,
-            seen.dense_boxes,
-            keys,
-            values,
-            seen.evidence,
-            seen.seed_features,
-            seen.seed_boxes,
-            seen.mask_features,
-        )
+        return Scene(keys=keys, values=values, **seen._asdict())
 
     def see(self, images: Tensor) -> Seen:
         """`look`, up to the tokens that the decoder layers' keys and values are made of."""
         pixels = images.permute(0, 3, 1, 2).float() * (1 / 64) - 2.0  # NHWC memory is channels_last already
         x2, x4, x8, x16 = self.backbone(pixels)
-        f8, f4, mask_features = self.pyramid(x2, x4, x8, self.context(x16))
+        context = self.context(x16)
+        f8, f4, mask_features = self.pyramid(x2, x4, x8, context)
         heat_logits, dense_boxes = self.dense(f4)
         tokens = self.token_norm(f8.flatten(2).transpose(1, 2))  # (B, D, rows, columns) -> (B, S, D)
         boxes = dense_boxes.detach()
         probabilities = heat_logits.detach().float().sigmoid()
         chosen = self._peaks(probabilities)  # (B, Q, 1)
         fine = f4.flatten(2).transpose(1, 2)  # (B, fine_dim, H/4, W/4) -> (B, S4, fine_dim)
+        detail = self.detail(x2, f4, f8, context) if self.detail is not None else None
+        if self.mask_detail is not None and self.mask_places is not None:
+            places = self.mask_places.channels.expand(images.shape[0], -1, -1, -1)
+            mask_features = torch.cat(((mask_features + self.mask_detail(detail)).float(), places), dim=1)
         return Seen(
             tokens,
             heat_logits,
@@ -137,6 +146,9 @@ class Street(nn.Module):
             fine.gather(1, chosen.expand(-1, -1, fine.shape[-1])),
             boxes.gather(1, chosen.expand(-1, -1, 4)),
             mask_features,
+            self.semantic(detail) if self.semantic is not None else None,
+            self.keypoints.features(detail) if self.keypoints is not None else None,
+            self.actions.scene_feature(tokens) if self.actions is not None else None,
         )
 
     def spread(self, tokens: Tensor) -> tuple[Tensor, Tensor]:
@@ -205,84 +217,60 @@ class Street(nn.Module):
         out: Tensor = self.carry(hs)
         return out
 
+    def mask_embed(self, hs: Tensor, boxes: Tensor) -> Tensor:
+        """Mask kernels (B, N, M) of rows hs (B, N, D) with boxes f32 (B, N, 4); M counts the places' channels."""
+        kernel: Tensor = self.mask_kernel(hs)
+        if self.mask_places is None:
+            return kernel
+        return torch.cat((kernel.float(), self.mask_places.kernel(hs, boxes)), dim=-1)
+
     def forward(
-        self, images: Tensor, track_hs: Tensor, track_boxes: Tensor, track_valid: Tensor
-    ) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
-        """One frame of each of B streams.
+        self, images: Tensor, track_hs: Tensor, track_boxes: Tensor, track_valid: Tensor, *ring: Tensor
+    ) -> tuple[Tensor, ...]:
+        """One frame of each of B streams, from `input_names` to `output_names`.
 
         images u8 (B, H, W, 3) RGB; track_hs f32 (B, K, D); track_boxes f32 (B, K, 4) cxcywh in 0..1; track_valid f32
-        (B, K), 1 or 0. To pred_logits (B, N, C), pred_boxes (B, N, 4) cxcywh in 0..1, mask_embed (B, N, M),
-        mask_features (B, M, H/2, W/2) and next_hs (B, N, D), the K track rows first. The mask logits of row i are
-        mask_embed[i] . mask_features inside its box. Rows of empty slots carry no meaning.
+        (B, K), 1 or 0. With actions also ring f32 (B, 1 + K, T-1, F), ring_age i64 (B, 1 + K, T-1) ticks and ring_valid
+        f32, row 0 of them the stream's, the oldest first.
+
+        To pred_logits (B, N, C), pred_boxes (B, N, 4) cxcywh in 0..1, mask_embed (B, N, M), mask_features (B, M, H/2,
+        W/2), next_hs (B, N, D), the K track rows first. The mask logits of row i are mask_embed[i] . mask_features
+        inside its box. Then, as far as the heads are there: semantic u8 (B, H/2, W/2), key_features (B, c, H/2, W/2),
+        key_embed (B, N, P * c), key_logits (B, N, P), key_offset (B, N, P, 2), object_feature (B, N, F), clip_feature
+        (B, F), action_logits (B, K, A) of the tracks in their slots, scene_logits (B, A). Rows of empty slots carry no
+        meaning.
         """
         scene = self.look(images)
         last = self.decode(scene, track_hs, track_boxes, track_valid)[-1]
-        logits, boxes, mask_embed, next_hs = self.answer(last)
-        return logits, boxes, mask_embed, scene.mask_features, next_hs
+        said = self.answer(last, scene.tokens, scene.clip_feature, ring) | self.picture(scene)
+        return tuple(said[name] for name in self.output_names)
 
-    def answer(self, last: LayerOutput) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        """The last layer's rows as they are served: logits, boxes inside the picture, mask kernels, next queries."""
+    def picture(self, scene: Scene | Seen) -> dict[str, Tensor]:
+        """What is served of a picture, by name, as far as the heads are there."""
+        said = {"mask_features": scene.mask_features}
+        if scene.semantic_logits is not None:
+            said["semantic"] = scene.semantic_logits.argmax(dim=1).to(torch.uint8)
+        if scene.key_features is not None:
+            said["key_features"] = scene.key_features
+        if scene.clip_feature is not None:
+            said["clip_feature"] = scene.clip_feature
+        return said
+
+    def answer(
+        self, last: LayerOutput, tokens: Tensor | None, clip_feature: Tensor | None, ring: tuple[Tensor, ...]
+    ) -> dict[str, Tensor]:
+        """The rows as served, by name: logits, boxes inside the picture, kernels, next queries."""
         centre, size = last.boxes[..., :2].clamp(0.0, 1.0), last.boxes[..., 2:].clamp(SMALLEST_SIDE, 1.0)
-        return (
-            last.logits,
-            torch.cat((centre, size), dim=-1),
-            self.mask_kernel(last.hs),
-            self.next_hs(last.hs),
-        )
-
-
-def example_inputs(
-    batch: int, config: StreetConfig | None = None, seed: int = 0
-) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """Inputs of the right shapes for `batch` pictures: noise pictures, some tracks valid in each."""
-    config = config or StreetConfig()
-    rng = torch.Generator().manual_seed(seed)
-    slots = config.track_slots
-    images = torch.randint(0, 256, (batch, config.height, config.width, 3), dtype=torch.uint8, generator=rng)
-    track_hs = torch.randn(batch, slots, config.hidden_dim, generator=rng)
-    centre = torch.rand(batch, slots, 2, generator=rng)
-    size = 0.05 + 0.2 * torch.rand(batch, slots, 2, generator=rng)
-    valid = (torch.arange(slots).unsqueeze(0) < (torch.arange(batch).unsqueeze(1) * 3 + 2) % slots).float()
-    return images, track_hs, torch.cat((centre, size), dim=-1), valid
-
-
-def save_street(model: Street, path: Path, notes: Mapping[str, str] | None = None) -> None:
-    """Writes the weights as float16 safetensors with the config in the file's metadata; `notes` go there too.
-
-    Half precision halves the file; everything is computed in the precision the loader's caller chooses.
-    """
-    save_weights(model, path, format=FORMAT, config=model.config, notes=notes, dtype=torch.float16)
-
-
-def load_street(path: Path | str) -> Street:
-    """The model of a file that `save_street` wrote, float32, in eval mode.
-
-    Raises EngineError, one line, if the file is missing, is no street model, or lacks, adds or reshapes a tensor.
-    """
-    mend = "train one with `sightline train street`, or take the file shipped with this version"
-    return load_weights(
-        path, format=FORMAT, make=lambda fields: Street(StreetConfig.from_dict(fields)), mend=mend
-    )
-
-
-def natural_inputs(
-    blank: Tensors, pictures: NDArray[np.uint8], reference: Callable[[Tensors], dict[str, NDArray[Any]]]
-) -> dict[str, NDArray[Any]]:
-    """The later of `pictures` (2, B, H, W, 3) with tracks that `reference` found in the earlier ones.
-
-    As many as would fit a street, another number in each row. `blank` gives the shapes.
-    """
-    empty = {name: np.zeros_like(array) for name, array in blank.items()}
-    first = reference({**empty, "images": pictures[0]})
-    slots = empty["track_valid"].shape[1]
-    strongest = np.argsort(-first["pred_logits"].max(axis=2), axis=1)[:, :, None]  # (B, N, 1)
-    strongest = strongest[:, :slots]
-    valid = np.zeros_like(empty["track_valid"])
-    for b in range(len(valid)):
-        valid[b, : (3 + 4 * b) % slots] = 1
-    return {
-        "images": pictures[1],
-        "track_hs": np.take_along_axis(first["next_hs"], strongest, axis=1),
-        "track_boxes": np.take_along_axis(first["pred_boxes"], strongest, axis=1),
-        "track_valid": valid,
-    }
+        boxes = torch.cat((centre, size), dim=-1)
+        said = {"pred_logits": last.logits, "pred_boxes": boxes, "next_hs": self.next_hs(last.hs)}
+        if self.config.masks:
+            said["mask_embed"] = self.mask_embed(last.hs, boxes)
+        if self.keypoints is not None:
+            said.update(zip(KEY_NAMES, self.keypoints(last.hs), strict=True))
+        if self.actions is not None:
+            assert tokens is not None and clip_feature is not None
+            feature = self.actions.features(last.hs, self.actions.region(tokens, boxes), boxes)
+            said["object_feature"] = feature
+            tracks = feature[:, : self.config.track_slots]
+            said["action_logits"], said["scene_logits"] = self.actions(tracks, clip_feature, *ring)
+        return said

@@ -22,7 +22,12 @@ SMALLEST_SIDE = 1 / 512  # boxes never shrink below half a pixel, so their logar
 
 @dataclass(frozen=True, slots=True)
 class StreetConfig:
-    """All that fixes the graph's shapes. `height` and `width` in pixels, multiples of 16."""
+    """All that fixes the graph's shapes, and how it is fed. `height` and `width` in pixels, multiples of 16.
+
+    A head whose names are empty is not there. `mask_places`: masks know where they are. Key points are read on a grid
+    of `key_grid_hw` rows and columns. A clip has `clip_frames` frames, `clip_stride_s` seconds apart; a ring's ages are
+    counted in `clip_hz` to the second; what a ring keeps has `feature_dim` numbers, the last four a box.
+    """
 
     height: int = 144
     width: int = 256
@@ -36,6 +41,17 @@ class StreetConfig:
     mask_channels: int = 24
     object_queries: int = 24
     track_slots: int = 20
+    masks: bool = True
+    mask_places: bool = False
+    semantic_labels: tuple[str, ...] = ()
+    keypoint_names: tuple[str, ...] = ()
+    key_channels: int = 24
+    key_grid_hw: tuple[int, int] = (16, 12)
+    action_labels: tuple[str, ...] = ()
+    feature_dim: int = 64
+    clip_frames: int = 8
+    clip_stride_s: float = 0.16
+    clip_hz: float = 12.5
 
     def __post_init__(self) -> None:
         if self.height % 16 or self.width % 16 or self.height < 32 or self.width < 32:
@@ -49,6 +65,11 @@ class StreetConfig:
     def grid_hw(self) -> tuple[int, int]:
         """Cells of the stride-8 grid, rows and columns."""
         return self.height // STRIDE, self.width // STRIDE
+
+    @property
+    def detailed(self) -> bool:
+        """Whether some head reads the picture at stride 2 with all levels in it."""
+        return bool(self.mask_places or self.semantic_labels or self.keypoint_names)
 
     @property
     def mask_hw(self) -> tuple[int, int]:

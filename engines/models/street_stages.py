@@ -9,20 +9,19 @@ from __future__ import annotations
 
 from torch import Tensor, nn
 
-from engines.models.street import Scene, Street
+from engines.models.street import ACTION_NAMES, KEY_NAMES, RING_NAMES, Scene, Street
 
 LOOK_INPUTS = ("images",)
-LOOK_OUTPUTS = ("tokens", "evidence", "seed_features", "seed_boxes", "mask_features")
+LOOK_OUTPUTS = (
+    "tokens", "evidence", "seed_features", "seed_boxes", "mask_features", "semantic", "key_features", "clip_feature",
+    "scene_feature",
+)  # fmt: skip
 FOLLOW_INPUTS = (
-    "tokens",
-    "evidence",
-    "seed_features",
-    "seed_boxes",
-    "track_hs",
-    "track_boxes",
-    "track_valid",
-)
-FOLLOW_OUTPUTS = ("pred_logits", "pred_boxes", "mask_embed", "next_hs")
+    "tokens", "evidence", "seed_features", "seed_boxes", "scene_feature", "track_hs", "track_boxes", "track_valid",
+    *RING_NAMES,
+)  # fmt: skip
+FOLLOW_OUTPUTS = ("pred_logits", "pred_boxes", "mask_embed", "next_hs", *KEY_NAMES, *ACTION_NAMES)
+ALWAYS = ("tokens", "evidence", "seed_features", "seed_boxes")
 
 
 class StreetLook(nn.Module):
@@ -31,12 +30,17 @@ class StreetLook(nn.Module):
     def __init__(self, street: Street) -> None:
         super().__init__()
         self.street = street
+        given = (*ALWAYS, *street.output_names, *_for_actions(street))
+        self.output_names = tuple(n for n in LOOK_OUTPUTS if n in given)
 
-    def forward(self, images: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
-        """`images` u8 (B, H, W, 3) RGB to LOOK_OUTPUTS: tokens (B, S, D), evidence (B, S, 4 + C), seed_features
-        (B, Q, fine_dim), seed_boxes (B, Q, 4) cxcywh in 0..1, mask_features (B, M, H/2, W/2), all f32."""
+    def forward(self, images: Tensor) -> tuple[Tensor, ...]:
+        """`images` u8 (B, H, W, 3) RGB to `output_names`: tokens (B, S, D), evidence (B, S, 4 + C), seed_features
+        (B, Q, fine_dim), seed_boxes (B, Q, 4) cxcywh in 0..1, f32; the rest as in `Street.forward`."""
         seen = self.street.see(images)
-        return seen.tokens, seen.evidence, seen.seed_features, seen.seed_boxes, seen.mask_features
+        said = {name: getattr(seen, name) for name in ALWAYS} | self.street.picture(seen)
+        if seen.clip_feature is not None:  # twice: what `follow` takes does not go on to the task
+            said["scene_feature"] = seen.clip_feature.clone()
+        return tuple(said[name] for name in self.output_names)
 
 
 class StreetFollow(nn.Module):
@@ -45,25 +49,36 @@ class StreetFollow(nn.Module):
     def __init__(self, street: Street) -> None:
         super().__init__()
         self.street = street
+        given = (*ALWAYS, *street.input_names, *_for_actions(street))
+        self.input_names = tuple(n for n in FOLLOW_INPUTS if n in given)
+        self.output_names = tuple(
+            n for n in FOLLOW_OUTPUTS if n in street.output_names and n != "clip_feature"
+        )
 
-    def forward(
-        self,
-        tokens: Tensor,
-        evidence: Tensor,
-        seed_features: Tensor,
-        seed_boxes: Tensor,
-        track_hs: Tensor,
-        track_boxes: Tensor,
-        track_valid: Tensor,
-    ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        """To FOLLOW_OUTPUTS, K track rows first: pred_logits (B, N, C), pred_boxes (B, N, 4) cxcywh in 0..1,
-        mask_embed (B, N, M), next_hs (B, N, D). Track shapes as in `Street.forward`."""
-        street = self.street
+    def forward(self, *given: Tensor) -> tuple[Tensor, ...]:
+        """From `input_names` to `output_names`, K track rows first; shapes as in `Street.forward`."""
+        street, named = self.street, dict(zip(self.input_names, given, strict=True))
+        tokens = named["tokens"]
         keys, values = street.spread(tokens)
         absent = tokens.new_zeros(())  # what only training reads
-        scene = Scene(absent, absent, keys, values, evidence, seed_features, seed_boxes, absent)
-        last = street.decode(scene, track_hs, track_boxes, track_valid)[-1]
-        return street.answer(last)
+        scene = Scene(
+            absent,
+            absent,
+            keys,
+            values,
+            named["evidence"],
+            named["seed_features"],
+            named["seed_boxes"],
+            absent,
+        )
+        last = street.decode(scene, named["track_hs"], named["track_boxes"], named["track_valid"])[-1]
+        ring = tuple(named[name] for name in RING_NAMES if name in named)
+        said = street.answer(last, tokens, named.get("scene_feature"), ring)
+        return tuple(said[name] for name in self.output_names)
+
+
+def _for_actions(street: Street) -> tuple[str, ...]:
+    return ("scene_feature",) if street.actions is not None else ()
 
 
 def cut(street: nn.Module) -> tuple[StreetLook, StreetFollow]:

@@ -140,7 +140,9 @@ class ActTask:
         ticks = np.array([self._tick(frame.ref) for frame in frames], np.int64)
         return {**picture_inputs(frames, self._input_hw, self.fit, ()), "tick": ticks}
 
-    def follow_inputs(self, looked: Sequence[Tensors], states: Sequence[ActState]) -> dict[str, NDArray[Any]]:
+    def follow_inputs(
+        self, looked: Sequence[Tensors], frames: Sequence[Frame], states: Sequence[ActState]
+    ) -> dict[str, NDArray[Any]]:
         """What `look` said of B frames, and their streams' rings; positions count from each clip's oldest frame."""
         if len(looked) != len(states) or not looked:
             raise ValueError(f"{len(looked)} looks with {len(states)} states")

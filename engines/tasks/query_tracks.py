@@ -166,7 +166,7 @@ class QueryTrackTask:
         return picture_inputs(frames, self._input_hw, self.fit, ("content_hw",))
 
     def follow_inputs(
-        self, looked: Sequence[Tensors], states: Sequence[QueryTrackState]
+        self, looked: Sequence[Tensors], frames: Sequence[Frame], states: Sequence[QueryTrackState]
     ) -> dict[str, NDArray[Any]]:
         """Pack what `look` said of B frames, and their streams' states."""
         if len(looked) != len(states) or not looked:

@@ -9,7 +9,10 @@ A track is a decoder row that lives on. Its life, frame by frame:
 
 While lost it stays a query, with the query and the box it was last seen with. An object row that overlaps a kept track
 is that track seen twice, so it is never born; two tracks that fell onto one object are settled for the one that was
-there the frame before. This is the hot path: one set of numpy calls a frame, none of them per track but the mask.
+there the frame before. This is the hot path: one set of numpy calls a frame, few of them per track.
+
+A model may have more heads than boxes and masks; the task says what there is: a map of classes, the key points of
+persons, and what each person does, judged over a clip of the track's past (`clips_of_tracks`, `track_actions`).
 """
 
 from __future__ import annotations
@@ -22,12 +25,17 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from engines.tasks.clips_of_tracks import NO_CLIPS, Clips
 from engines.tasks.instance_masks import masks_in_boxes
 from engines.tasks.seats import seat
+from engines.tasks.track_actions import NOBODY, Acting
+from engines.tasks.track_heads import Heads
 from streamer.errors import EngineError
 from streamer.geometry import iou_matrix, source_px_from_unit, xyxy_from_cxcywh
 from streamer.ports import EngineSpec, Tensors
 from streamer.types import F32, I64, Detections, Fit, Frame, Hw, Perception, Tracks, frozen_array
+
+PERSON = "person"  # the label whose objects have key points and do things
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,6 +73,7 @@ class TrackState:
     `hs` f32 (K, D) queries; `boxes_cxcywh` f32 (K, 4) in 0..1; `valid` bool (K,); `ids`, `miss`, `age` i64 (K,):
     identity, frames since last seen, frames since birth; `votes` f32 (K, C) smoothed class scores. `next_id` is the
     next newborn's. `evicted` counts lost tracks that gave their slot to a newborn, `refused` newborns without a slot.
+    `clips` are the rings of a model that judges actions, `acting` what is being done; both empty without one.
     """
 
     hs: F32
@@ -77,9 +86,13 @@ class TrackState:
     next_id: int = 1
     evicted: int = 0
     refused: int = 0
+    clips: Clips = NO_CLIPS
+    acting: Acting = NOBODY
 
     @classmethod
-    def empty(cls, slots: int, dim: int, classes: int) -> TrackState:
+    def empty(
+        cls, slots: int, dim: int, classes: int, clips: Clips = NO_CLIPS, acting: Acting = NOBODY
+    ) -> TrackState:
         """No tracks: how every epoch starts."""
         return cls(
             hs=frozen_array(np.zeros((slots, dim), np.float32)),
@@ -89,6 +102,8 @@ class TrackState:
             miss=frozen_array(np.zeros(slots, np.int64)),
             age=frozen_array(np.zeros(slots, np.int64)),
             votes=frozen_array(np.zeros((slots, classes), np.float32)),
+            clips=clips,
+            acting=acting,
         )
 
 
@@ -99,14 +114,23 @@ class TrackTask:
     fit = Fit.STRETCH
 
     def __init__(
-        self, *, labels: Sequence[str], input_hw: Hw, slots: int, dim: int, rules: TrackRules | None = None
+        self,
+        *,
+        labels: Sequence[str],
+        input_hw: Hw,
+        slots: int,
+        dim: int,
+        rules: TrackRules | None = None,
+        heads: Heads | None = None,
     ) -> None:
         self.labels = tuple(labels)
         self.slots = slots
         self.dim = dim
         self.rules = rules or TrackRules()
+        self.heads = heads = heads or Heads()
         self._input_hw = input_hw
-        self._empty = TrackState.empty(slots, dim, len(self.labels))
+        self._person = self.labels.index(PERSON) if PERSON in self.labels else -1
+        self._empty = TrackState.empty(slots, dim, len(self.labels), *heads.initial(slots))
 
     @classmethod
     def from_spec(cls, spec: EngineSpec) -> TrackTask:
@@ -118,7 +142,8 @@ class TrackTask:
         except KeyError as error:
             raise EngineError(f"{error} is missing: this engine cannot track", where=spec.name) from None
         rules = TrackRules.from_meta(spec.meta.get("track", {}))
-        return cls(labels=labels, input_hw=spec.input_hw, slots=slots, dim=dim, rules=rules)
+        heads = Heads.from_spec(spec)
+        return cls(labels=labels, input_hw=spec.input_hw, slots=slots, dim=dim, rules=rules, heads=heads)
 
     @property
     def input_hw(self) -> Hw:
@@ -132,7 +157,7 @@ class TrackTask:
         """Pack B frames and their streams' tracks into one batch."""
         if len(frames) != len(states):
             raise ValueError(f"{len(frames)} frames with {len(states)} states")
-        return {**self.look_inputs(frames), **_packed(states)}
+        return {**self.look_inputs(frames), **self._packed(frames, states)}
 
     def look_inputs(self, frames: Sequence[Frame]) -> dict[str, NDArray[Any]]:
         """Pack B frames, of whatever streams: the stage that knows no tracks."""
@@ -146,12 +171,13 @@ class TrackTask:
         return {"images": np.stack([f.image for f in frames])}
 
     def follow_inputs(
-        self, looked: Sequence[Tensors], states: Sequence[TrackState]
+        self, looked: Sequence[Tensors], frames: Sequence[Frame], states: Sequence[TrackState]
     ) -> dict[str, NDArray[Any]]:
         """Pack what `look` said of B frames, and their streams' tracks."""
-        if len(looked) != len(states) or not looked:
-            raise ValueError(f"{len(looked)} looks with {len(states)} states")
-        return {**{name: np.stack([look[name] for look in looked]) for name in looked[0]}, **_packed(states)}
+        if not len(looked) == len(frames) == len(states) or not looked:
+            raise ValueError(f"{len(looked)} looks of {len(frames)} frames with {len(states)} states")
+        said = {name: np.stack([look[name] for look in looked]) for name in looked[0]}
+        return {**said, **self._packed(frames, states)}
 
     def postprocess(
         self, outputs: Tensors, frames: Sequence[Frame], states: Sequence[TrackState]
@@ -195,13 +221,39 @@ class TrackTask:
             evicted=state.evicted + evicted,
             refused=state.refused + refused,
         )
+        labels = votes.argmax(axis=1)
+        persons = labels == self._person
+        actions, clips, acting = self.heads.acts(
+            answer, frame.ref, state.clips, state.acting, after.valid, slots, rows, ids, persons
+        )
+        masks = None
+        if "mask_embed" in answer:
+            masks = masks_in_boxes(answer["mask_embed"][rows], answer["mask_features"], boxes[rows])
         detections = Detections(
             boxes_xyxy=frozen_array(source_px_from_unit(boxes[rows], frame.source_hw)),
             scores=frozen_array(scores[rows]),
-            labels=frozen_array(votes.argmax(axis=1)),
-            masks=masks_in_boxes(answer["mask_embed"][rows], answer["mask_features"], boxes[rows]),
+            labels=frozen_array(labels),
+            masks=masks,
         )
-        return Perception(Tracks(detections, frozen_array(ids), frozen_array(ages)), self.labels), after
+        perception = Perception(
+            Tracks(detections, frozen_array(ids), frozen_array(ages)),
+            self.labels,
+            semantic=self.heads.semantic(answer),
+            keypoints=self.heads.keypoints(answer, frame.source_hw, rows, persons),
+            semantic_names=self.heads.semantic_names,
+            keypoint_names=self.heads.keypoint_names,
+            actions=actions,
+        )
+        return perception, dataclasses.replace(after, clips=clips, acting=acting)
+
+    def _packed(self, frames: Sequence[Frame], states: Sequence[TrackState]) -> dict[str, NDArray[Any]]:
+        """The tracks of B streams as the graph's inputs."""
+        tracks = {
+            "track_hs": np.stack([s.hs for s in states]),
+            "track_boxes": np.stack([s.boxes_cxcywh for s in states]),
+            "track_valid": np.stack([s.valid for s in states]).astype(np.float32),
+        }
+        return {**tracks, **self.heads.inputs(frames, [s.clips for s in states])}
 
     def _settle(self, rows: I64, boxes: F32, scores: F32, state: TrackState) -> I64:
         """Strike out rows that see an object which a better claimant sees: newborns first, then the later comer."""
@@ -260,15 +312,6 @@ class TrackTask:
             age=frozen_array(age),
             votes=frozen_array(new_votes),
         )
-
-
-def _packed(states: Sequence[TrackState]) -> dict[str, NDArray[Any]]:
-    """The tracks of B streams as the graph's inputs."""
-    return {
-        "track_hs": np.stack([s.hs for s in states]),
-        "track_boxes": np.stack([s.boxes_cxcywh for s in states]),
-        "track_valid": np.stack([s.valid for s in states]).astype(np.float32),
-    }
 
 
 def _sigmoid(x: F32) -> F32:

@@ -1,8 +1,12 @@
-"""The C library's allocator, told what training does."""
+"""A training process of its own: the C library's allocator told what training does, and one thread for torch."""
 
 from __future__ import annotations
 
 import ctypes
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import torch
 
 
 def keep_freed_memory() -> None:
@@ -18,3 +22,15 @@ def keep_freed_memory() -> None:
     mallopt(mmap_threshold, 1 << 30)
     mallopt(trim_threshold, 2**31 - 1)
     mallopt(top_pad, 64 << 20)
+
+
+@contextmanager
+def one_thread() -> Iterator[None]:
+    """One thread for torch in this process, and memory that stays: see `engines.training.team`."""
+    keep_freed_memory()
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)

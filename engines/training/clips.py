@@ -3,8 +3,7 @@
 A batch has B lanes. A lane shows one world for a few steps and then moves to a new one; lanes change at different
 steps. So thousands of worlds are seen, each built once, and a track may live longer than one step's few frames.
 
-Seeds are kept apart by rule: training worlds lie below 900 000, validation worlds from there to 999 999, held-out
-worlds from 1 000 000 up.
+The worlds are the training streets of `streamer.world.splits`: other seeds, and fewer themes, than what is measured.
 """
 
 from __future__ import annotations
@@ -15,21 +14,32 @@ import multiprocessing.process
 import queue
 import traceback
 from collections.abc import Iterator
-from dataclasses import dataclass
-from typing import NamedTuple
+from dataclasses import dataclass, replace
+from typing import NamedTuple, Protocol
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
 from streamer.errors import SightlineError
-from streamer.world import Truth, World, WorldConfig
+from streamer.world import ACTIONS, KEYPOINTS, LABELS, Truth, World
+from streamer.world.splits import SPLITS, split_config
 
-TRAINING_SEEDS = range(0, 900_000)
-VALIDATION_SEEDS = range(900_000, 1_000_000)
-HELD_OUT_SEEDS = range(1_000_000, 2_000_000)
 NOBODY = 255  # in a mask map: no object here
 EMPTY = -1  # in labels and ids: no object in this place
+PERSON = LABELS.index("person")
+
+
+def _mirrored(names: tuple[str, ...]) -> NDArray[np.int64]:
+    """Where each name's mirror image stands: left for right, and the others for themselves."""
+
+    def mirror(name: str) -> str:
+        return "_".join({"left": "right", "right": "left"}.get(part, part) for part in name.split("_"))
+
+    return np.array([names.index(mirror(name)) for name in names], np.int64)
+
+
+MIRRORED_POINTS, MIRRORED_ACTIONS = _mirrored(KEYPOINTS), _mirrored(ACTIONS)
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,21 +53,49 @@ class ClipPlan:
     first_lane: int = 0  # a member of a team draws lanes first_lane, first_lane + 1, …
     frames: int = 3
     stay: int = 8
-    max_objects: int = 24
+    max_objects: int = 32
     fps_low: float = 5.0
     fps_high: float = 25.0
     forget: float = 0.35  # chance that a lane's tracks are cleared although its world goes on
     skip: float = 0.08  # chance that a frame is lost before a frame that is seen
-    other_weather: float = 0.15
-    many_dogs: float = 0.5  # share of worlds with one to five dogs: rare and small, they are learnt last
+    many_dogs: float = 0.3  # share of worlds with one to five dogs: rare and small, they are learnt last
+
+    def batches(self, first_step: int = 0) -> Iterator[ClipBatch]:
+        """As `render_batches`."""
+        return render_batches(self, first_step)
+
+
+class Plan(Protocol):
+    """Where a run's clips come from; pickled into the process that makes them."""
+
+    def batches(self, first_step: int) -> Iterator[ClipBatch]: ...
+
+
+class BatchShape(Protocol):
+    """What the sizes of a ClipBatch follow from."""
+
+    @property
+    def frames(self) -> int: ...
+    @property
+    def lanes(self) -> int: ...
+    @property
+    def max_objects(self) -> int: ...
+    @property
+    def height(self) -> int: ...
+    @property
+    def width(self) -> int: ...
 
 
 class ClipBatch(NamedTuple):
     """One step's data: T frames of B lanes, frame first; G places for objects.
 
     images u8 (T,B,H,W,3); boxes f32 (T,B,G,4) cxcywh of the visible part in 0..1; labels i64 (T,B,G), ids i64 (T,B,G),
-    both EMPTY where there is no object; masks u8 (T,B,H/2,W/2): place 0..G-1 or NOBODY; fresh bool (B,): this lane
-    starts without tracks.
+    both EMPTY where there is no object; masks u8 (T,B,H/2,W/2): place 0..G-1 or NOBODY; semantic u8 (T,B,H/2,W/2),
+    NOBODY where unknown; keypoints f32 (T,B,G,P,3) x, y in 0..1 and v (0 out of the picture, 1 hidden, 2 seen, below 0
+    unknown); actions i64 (T,B,G), EMPTY where unknown; fresh bool (B,): this lane starts without tracks.
+
+    Of a user's data also: ignored bool (T,B,H/2,W/2): here may be objects that are not listed; told bool (B,C): whether
+    the lane's data speaks of a label at all. None: nowhere, and all.
     """
 
     images: NDArray[np.uint8]
@@ -65,7 +103,12 @@ class ClipBatch(NamedTuple):
     labels: NDArray[np.int64]
     ids: NDArray[np.int64]
     masks: NDArray[np.uint8]
+    semantic: NDArray[np.uint8]
+    keypoints: NDArray[np.float32]
+    actions: NDArray[np.int64]
     fresh: NDArray[np.bool_]
+    ignored: NDArray[np.bool_] | None = None
+    told: NDArray[np.bool_] | None = None
 
 
 class Lane:
@@ -73,16 +116,16 @@ class Lane:
 
     def __init__(self, plan: ClipPlan, index: int, visit: int) -> None:
         self.plan = plan
+        self.time_s = 0.0  # of the frame shown last
         self.rng = np.random.default_rng((plan.seed, index, visit))
         self.flip = bool(self.rng.random() < 0.5)
         self.colours = self._draw_colours()
         fps = float(np.exp(self.rng.uniform(np.log(plan.fps_low), np.log(plan.fps_high))))
-        weather = "clear"
-        if self.rng.random() < plan.other_weather:
-            weather = str(self.rng.choice(("overcast", "rain")))
-        dogs = int(self.rng.integers(1, 6)) if self.rng.random() < plan.many_dogs else None
-        seed = int(self.rng.integers(TRAINING_SEEDS.start, TRAINING_SEEDS.stop))
-        self.world = World(WorldConfig(seed, plan.height, plan.width, fps, weather=weather, dogs=dogs))
+        index = int(self.rng.integers(0, len(SPLITS["train"])))
+        config = split_config("train", index, plan.height, plan.width, fps)
+        if self.rng.random() < plan.many_dogs:
+            config = replace(config, dogs=int(self.rng.integers(1, 6)))
+        self.world = World(config)
 
     def _draw_colours(self) -> NDArray[np.uint8]:
         """A look-up table u8 (1, 256, 3): brightness, contrast and tint of this lane's camera."""
@@ -97,12 +140,17 @@ class Lane:
         forget = self.rng.random() < self.plan.forget
         batch.fresh[index] = starts or forget
         for t in range(self.plan.frames):
-            if self.rng.random() < self.plan.skip:
-                self.world.step()
-            picture, truth = self.world.step()
-            picture = cv2.LUT(picture, self.colours)
-            batch.images[t, index] = picture[:, ::-1] if self.flip else picture
-            write_truth(batch, (t, index), truth, self.flip)
+            self.show(batch, (t, index))
+
+    def show(self, batch: ClipBatch, where: tuple[int, int]) -> None:
+        """Writes the next frame at (t, lane)."""
+        if self.rng.random() < self.plan.skip:
+            self.world.skip(1)
+        picture, truth = self.world.step()
+        self.time_s = truth.time_s
+        picture = cv2.LUT(picture, self.colours)
+        batch.images[where] = picture[:, ::-1] if self.flip else picture
+        write_truth(batch, where, truth, self.flip)
 
 
 def write_truth(batch: ClipBatch, where: tuple[int, int], truth: Truth, flip: bool) -> None:
@@ -122,9 +170,20 @@ def write_truth(batch: ClipBatch, where: tuple[int, int], truth: Truth, flip: bo
     place_of[rows] = np.arange(n)
     masks = place_of[truth.instances[::2, ::2]]
     batch.masks[where] = masks[:, ::-1] if flip else masks
+    semantic = truth.semantic[::2, ::2]
+    batch.semantic[where] = semantic[:, ::-1] if flip else semantic
+    points = truth.keypoints[rows] / np.array([width, height, 1], np.float32)
+    actions = truth.actions[rows]
+    if flip:
+        points = points[:, MIRRORED_POINTS]
+        points[..., 0] = 1 - points[..., 0]
+        actions = np.where(actions >= 0, MIRRORED_ACTIONS[actions], actions)
+    points[truth.labels[rows] != PERSON, :, 2] = -1
+    batch.keypoints[where][:n] = points
+    batch.actions[where][:n] = actions
 
 
-def empty_batch(plan: ClipPlan) -> ClipBatch:
+def empty_batch(plan: BatchShape) -> ClipBatch:
     """A batch with no object in it."""
     t, b, g = plan.frames, plan.lanes, plan.max_objects
     return ClipBatch(
@@ -133,6 +192,9 @@ def empty_batch(plan: ClipPlan) -> ClipBatch:
         np.full((t, b, g), EMPTY, np.int64),
         np.full((t, b, g), EMPTY, np.int64),
         np.full((t, b, plan.height // 2, plan.width // 2), NOBODY, np.uint8),
+        np.full((t, b, plan.height // 2, plan.width // 2), NOBODY, np.uint8),
+        np.full((t, b, g, len(KEYPOINTS), 3), -1, np.float32),
+        np.full((t, b, g), EMPTY, np.int64),
         np.ones(b, np.bool_),
     )
 
@@ -158,10 +220,10 @@ def render_batches(plan: ClipPlan, first_step: int = 0) -> Iterator[ClipBatch]:
 
 
 @contextlib.contextmanager
-def rendered_ahead(plan: ClipPlan, first_step: int, ahead: int = 6) -> Iterator[Iterator[ClipBatch]]:
-    """`render_batches` in a process of its own, at most `ahead` batches ahead of the reader."""
+def rendered_ahead(plan: Plan, first_step: int, ahead: int = 6) -> Iterator[Iterator[ClipBatch]]:
+    """`plan.batches` in a process of its own, at most `ahead` batches ahead of the reader."""
     context = multiprocessing.get_context("spawn")
-    batches: multiprocessing.Queue[ClipBatch | str] = context.Queue(ahead)
+    batches: multiprocessing.Queue[ClipBatch | str | SightlineError] = context.Queue(ahead)
     process = context.Process(target=_render_into, args=(plan, first_step, batches), daemon=True)
     process.start()
 
@@ -177,6 +239,8 @@ def rendered_ahead(plan: ClipPlan, first_step: int, ahead: int = 6) -> Iterator[
                     where="training",
                     mend="resume the run",
                 ) from None
+            if isinstance(item, SightlineError):
+                raise item
             if isinstance(item, str):
                 raise SightlineError(f"the rendering process failed: {item}", where="training")
             yield item
@@ -190,11 +254,13 @@ def rendered_ahead(plan: ClipPlan, first_step: int, ahead: int = 6) -> Iterator[
         batches.cancel_join_thread()
 
 
-def _render_into(plan: ClipPlan, first_step: int, batches: multiprocessing.Queue[ClipBatch | str]) -> None:
+def _render_into(
+    plan: Plan, first_step: int, batches: multiprocessing.Queue[ClipBatch | str | SightlineError]
+) -> None:
     cv2.setNumThreads(1)
     parent = multiprocessing.parent_process()
     try:
-        for batch in render_batches(plan, first_step):
+        for batch in plan.batches(first_step):
             while True:
                 with contextlib.suppress(queue.Full):
                     batches.put(batch, timeout=2)
@@ -202,5 +268,7 @@ def _render_into(plan: ClipPlan, first_step: int, batches: multiprocessing.Queue
                 if parent is None or not parent.is_alive():  # killed without a chance to end us
                     batches.cancel_join_thread()
                     return
+    except SightlineError as error:
+        batches.put(SightlineError(error.what, where=error.where, mend=error.mend))
     except Exception:
         batches.put(traceback.format_exc().strip().replace("\n", " | "))

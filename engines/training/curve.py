@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+from collections.abc import Sequence
 from pathlib import Path
 
 
@@ -44,3 +45,11 @@ class Curve:
             if new:
                 writer.writeheader()
             writer.writerow(line)
+
+    def first(self, names: Sequence[str]) -> dict[str, float] | None:
+        """These numbers of the first line; None while there is none."""
+        if not self.path.exists():
+            return None
+        with self.path.open(newline="") as file:
+            line = next(csv.DictReader(file), None)
+        return None if line is None else {name: float(line[name]) for name in names}

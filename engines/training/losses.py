@@ -12,18 +12,26 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from engines.models.boxes import cxcywh_to_xyxy, iou_and_giou
-from engines.models.street import LayerOutput, Scene
+from engines.models.street import Scene
+from engines.models.street_parts import LayerOutput
 
-WEIGHTS = {"class": 2.0, "l1": 5.0, "giou": 2.0, "mask": 1.5, "dice": 1.5, "heat": 1.0, "dense": 2.0}
+UNKNOWN_MASK = 254
+WEIGHTS = {"class": 2.0, "l1": 5.0, "giou": 2.0, "mask": 2.5, "dice": 3.0, "heat": 1.0, "dense": 2.0}
 
 
 def row_losses(
-    outputs: list[list[LayerOutput]], places: Tensor, valid: Tensor, true_boxes: Tensor, true_labels: Tensor
+    outputs: list[list[LayerOutput]],
+    places: Tensor,
+    valid: Tensor,
+    true_boxes: Tensor,
+    true_labels: Tensor,
+    told: Tensor | None = None,
 ) -> dict[str, Tensor]:
     """Losses of all rows of all layers of all frames.
 
     outputs[t][layer]; places i64 (T,B,N): the object a row answers for, or below 0; valid f32 (T,B,N): 0 for empty
-    slots; true_boxes (T,B,G,4) cxcywh; true_labels i64 (T,B,G). Sums over layers, by the number of matched rows.
+    slots; true_boxes (T,B,G,4) cxcywh; true_labels i64 (T,B,G); told f32 (B,C): 0 for a label of which the lane's data
+    is silent. Sums over layers, by the number of matched rows.
     """
     logits = torch.stack(
         [torch.stack([layer.logits.float() for layer in frame]) for frame in outputs]
@@ -45,6 +53,8 @@ def row_losses(
     )
     p = logits.detach().sigmoid()
     weight = torch.where(target > 0, target, 0.75 * p.square()) * valid[:, None, :, :, None]
+    if told is not None:
+        weight = weight * told[:, None, :]  # (B, C) -> (B, 1, C)
     cross = F.binary_cross_entropy_with_logits(logits, target, weight, reduction="sum")
     return {
         "class": cross / count,
@@ -59,19 +69,15 @@ def mask_losses(
     """Cross-entropy and dice of each matched row's mask inside its true box.
 
     F = T*B frames: mask_embed (F,N,M), mask_features (F,M,h,w), places i64 (F,N), boxes (F,G,4) cxcywh, masks u8
-    (F,h,w) with the object's place at each pixel.
+    (F,h,w) with the object's place at each pixel, UNKNOWN_MASK where nothing is known.
     """
-    matched = places >= 0
-    width = max(int(matched.sum(1).max()), 1)
-    order = matched.to(torch.uint8).argsort(dim=1, descending=True, stable=True)[
-        :, :width
-    ]  # matched rows first
-    here = matched.gather(1, order)  # (F, R)
-    place = places.gather(1, order).clamp(min=0)  # (F, R)
+    order, place, here = matched_first(places)  # (F, R) each
+    width = order.shape[1]
     embed = mask_embed.gather(1, order.unsqueeze(-1).expand(-1, -1, mask_embed.shape[-1]))  # (F, R, M)
     h, w = mask_features.shape[-2:]
     logits = (embed @ mask_features.flatten(2)).float().view(-1, width, h, w)  # (F, R, h, w)
     target = (masks.unsqueeze(1) == place[:, :, None, None]).float()
+    known = (masks != UNKNOWN_MASK).unsqueeze(1)
     corners = (
         cxcywh_to_xyxy(boxes).gather(1, place.unsqueeze(-1).expand(-1, -1, 4)).unsqueeze(2)
     )  # (F, R, 1, 4)
@@ -81,7 +87,7 @@ def mask_losses(
         ys <= corners[..., 3] + 0.5 / h
     )  # (F, R, h), one cell of margin
     in_x = (xs >= corners[..., 0] - 0.5 / w) & (xs <= corners[..., 2] + 0.5 / w)  # (F, R, w)
-    inside = (in_y.unsqueeze(-1) & in_x.unsqueeze(-2)).float() * here[:, :, None, None]
+    inside = (in_y.unsqueeze(-1) & in_x.unsqueeze(-2) & known).float() * here[:, :, None, None]
     area = inside.sum((2, 3)).clamp(min=1)
     cross = F.binary_cross_entropy_with_logits(logits, target, inside, reduction="none").sum((2, 3)) / area
     p = logits.sigmoid() * inside
@@ -91,8 +97,24 @@ def mask_losses(
     return {"mask": cross.sum() / count, "dice": (dice * here).sum() / count}
 
 
-def dense_losses(scene: Scene, true_boxes: Tensor, true_labels: Tensor) -> dict[str, Tensor]:
-    """Centre map and side distances of the dense head. true_boxes (F,G,4) cxcywh, true_labels i64 (F,G)."""
+def matched_first(places: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Of places i64 (F, N), the matched rows first: their rows i64 (F, R), their places (F, R), f32 1 where real.
+
+    R is the most that any frame has, at least 1.
+    """
+    matched = places >= 0
+    width = max(int(matched.sum(1).max()), 1)
+    order = matched.to(torch.uint8).argsort(dim=1, descending=True, stable=True)[:, :width]
+    return order, places.gather(1, order).clamp(min=0), matched.gather(1, order).float()
+
+
+def dense_losses(
+    scene: Scene, true_boxes: Tensor, true_labels: Tensor, asked: Tensor | None = None
+) -> dict[str, Tensor]:
+    """Centre map and side distances of the dense head. true_boxes (F,G,4) cxcywh, true_labels i64 (F,G).
+
+    `asked` bool (F,C,rows,columns): where a cell without a centre must say so; None: everywhere.
+    """
     heat_logits = scene.heat_logits.float()
     _, classes, rows, columns = heat_logits.shape
     size = torch.tensor([columns, rows], dtype=torch.float32)
@@ -111,6 +133,8 @@ def dense_losses(scene: Scene, true_boxes: Tensor, true_labels: Tensor) -> dict[
     centres = heat > 0.999
     positive = -(1 - p).square() * F.logsigmoid(heat_logits) * centres
     negative = -(1 - heat).pow(4) * p.square() * F.logsigmoid(-heat_logits) * ~centres
+    if asked is not None:
+        negative = negative * asked
     count = there.sum().clamp(min=1)
     best, owner = bump.flatten(2).max(dim=1)  # (F, S): how near the nearest centre is, and whose it is
     f, s = torch.nonzero(best > 0.5, as_tuple=True)

@@ -15,14 +15,20 @@ class TrainingNews:
     minutes: float
     share: float
     losses: dict[str, float]
+    part: str = "trunk"  # or "actions": what is taught last, on the finished trunk
 
 
 @dataclass(frozen=True, slots=True)
 class TrainingResult:
-    """Where a finished run left its weights and curve, and what it took."""
+    """Where a finished run left its weights and curve, and what it took.
+
+    `before` and `after`: `ap` and `ap50` on held-out data, None where nothing was held out.
+    """
 
     weights: Path
     curve: Path
     steps: int
     images: int
     minutes: float
+    before: dict[str, float] | None = None
+    after: dict[str, float] | None = None

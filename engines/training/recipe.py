@@ -1,25 +1,33 @@
-"""All that shapes a training run of the street model, and the presets: `cpu` makes the shipped weights."""
+"""All that shapes a training run of the street model, and the presets: `nano` and `small` make the shipped weights."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
 
-from engines.models.street import StreetConfig
+from engines.models.street_parts import StreetConfig
 from engines.training.clips import ClipPlan
 from streamer.errors import SightlineError
+from streamer.world import ACTIONS, KEYPOINTS, SEMANTIC
+
+NANO = StreetConfig(
+    object_queries=28, track_slots=28, mask_places=True, semantic_labels=SEMANTIC, keypoint_names=KEYPOINTS,
+    action_labels=ACTIONS,
+)  # fmt: skip
+SMALL = replace(NANO, height=256, width=448)
 
 
 @dataclass(frozen=True, slots=True)
 class StreetRecipe:
     """All that shapes a run. The budget is `minutes` of wall clock, or `steps` where that is not 0."""
 
-    model: StreetConfig = field(default_factory=StreetConfig)
+    name: str = "street-nano"
+    model: StreetConfig = field(default_factory=lambda: NANO)
     lanes: int = 8
     frames: int = 3
-    stay: int = 8
+    stay: int = 12
     minutes: float = 70.0
     steps: int = 0
-    learning_rate: float = 1e-3
+    learning_rate: float = 8e-4
     weight_decay: float = 0.02
     warm_up_steps: int = 150
     clip_norm: float = 5.0
@@ -31,6 +39,16 @@ class StreetRecipe:
     processes: int = 2
     checkpoint_minutes: float = 4.0
     log_every: int = 20
+    action_rounds: int = 16  # sets of `lanes` worlds that the actions' head is taught on; 0: it is not
+    action_length: int = 110  # frames of each
+    action_steps: int = 2500
+    action_batch: int = 256
+    action_rate: float = 2e-3
+
+    def action_plan(self, seed: int) -> ClipPlan:
+        """How the worlds of the actions' recordings are shown: whole, one frame at a time."""
+        size = self.model
+        return ClipPlan(seed, size.height, size.width, self.lanes, frames=1, stay=1)
 
     def plan(self, seed: int, rank: int = 0) -> ClipPlan:
         """How the clips of member `rank` are cut."""
@@ -39,14 +57,20 @@ class StreetRecipe:
 
 
 PRESETS = {
-    "cpu": StreetRecipe(),
+    "nano": StreetRecipe(),
+    "small": StreetRecipe("street-small", SMALL, lanes=4),
+    "finetune": StreetRecipe(
+        minutes=20.0, learning_rate=2e-4, warm_up_steps=50, average=0.99, processes=1, checkpoint_minutes=2.0,
+        action_rounds=4, action_steps=600,
+    ),
     "smoke": StreetRecipe(
         model=StreetConfig(
             height=64, width=96, widths=(8, 16, 24, 32), hidden_dim=32, heads=4, layers=2, feed_dim=64, fine_dim=16,
-            mask_channels=8, object_queries=8, track_slots=8,
+            mask_channels=8, object_queries=8, track_slots=8, mask_places=True, semantic_labels=SEMANTIC,
+            keypoint_names=KEYPOINTS, key_channels=8, action_labels=ACTIONS, feature_dim=16,
         ),
         lanes=2, frames=2, stay=2, processes=1, steps=6, warm_up_steps=2, bfloat16=False,
-        checkpoint_minutes=0.0, log_every=1,
+        checkpoint_minutes=0.0, log_every=1, action_rounds=1, action_length=10, action_steps=4, action_batch=8,
     ),
 }  # fmt: skip
 

@@ -7,36 +7,27 @@ the same weights to the bit, when its budget is counted in steps.
 
 from __future__ import annotations
 
-import math
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
 
-import numpy as np
-import torch
-from torch import Tensor
-
-from engines.models.street import LayerOutput, Scene, Street, load_street, save_street
-from engines.training.allocator import keep_freed_memory
-from engines.training.averaging import WeightAverage
-from engines.training.clips import ClipBatch, rendered_ahead
-from engines.training.curve import Curve
-from engines.training.losses import WEIGHTS, dense_losses, mask_losses, row_losses
-from engines.training.matching import match_rows, pair_costs
+from engines.training.allocator import one_thread
+from engines.training.clips import Plan, rendered_ahead
 from engines.training.news import TrainingNews, TrainingResult
+from engines.training.own_data import OwnData
+from engines.training.progress import CURVE_FILE, Progress
 from engines.training.recipe import PRESETS, StreetRecipe, recipe_for
-from engines.training.team import Team, team_of
-from engines.training.tracks import TrackSlots, cleared, empty_slots, jittered, next_slots
-from streamer.errors import EngineError, SightlineError
+from engines.training.run import StreetRun
+from engines.training.team import Team, team_of, trained
+from streamer.errors import SightlineError
 
 __all__ = ["PRESETS", "StreetRecipe", "StreetRun", "TrainingNews", "TrainingResult", "train_street"]
 
-CHECKPOINT, WEIGHTS_FILE, CURVE_FILE = "checkpoint.pt", "street-nano.safetensors", "curve.csv"
+CHECKPOINT = "checkpoint.pt"
 
 
 def train_street(
-    preset: str = "cpu",
+    preset: str = "nano",
     *,
     out: Path = Path("runs/street"),
     minutes: float | None = None,
@@ -44,18 +35,22 @@ def train_street(
     seed: int = 0,
     resume: bool = False,
     start: Path | None = None,
+    data: OwnData | None = None,
     watch: Callable[[TrainingNews], None] | None = None,
     stop_after_step: int | None = None,
 ) -> TrainingResult:
     """Trains the street model and writes weights, curve and checkpoint under `out`.
 
     `minutes` or `steps` replace the preset's budget. `resume` goes on from `out`'s checkpoint; `start` is a weights
-    file to begin with instead of noise, such as a finished run's. `stop_after_step` ends the call early, as a stop by
-    hand would, with a checkpoint written. `watch` is called after each step.
+    file to begin with instead of noise, such as a finished run's. `data` of a user's own takes the world's place, its
+    model the preset's, and its start is the start. `stop_after_step` ends the call early, as a stop by hand would, with
+    a checkpoint written. `watch` is called after each step.
     Raises SightlineError for an unknown preset, a budget that is not above 0, an `out` that holds another run, or a
     missing checkpoint, EngineError for a `start` that is of another shape.
     """
     recipe = recipe_for(preset, minutes, steps)
+    if data is not None:
+        recipe, start = data.fitted(recipe), data.start
     out.mkdir(parents=True, exist_ok=True)
     checkpoint = out / CHECKPOINT
     if checkpoint.exists() and not resume:
@@ -69,13 +64,16 @@ def train_street(
         run.begin_with(start)
     if resume:
         run.restore(checkpoint)
-    curve = Curve(out / CURVE_FILE, keep_to_step=run.step)
-    size = sum(p.numel() for p in run.model.parameters())
-    arguments = (recipe, seed, checkpoint if resume else None, start)
+    if data is not None:
+        data.keep_to(out, resume)
+    progress = Progress(out, run, data)
+    weights = out / f"{recipe.name}.safetensors"
+    size = sum(p.numel() for p in trained(run.model))
+    arguments = (recipe, seed, checkpoint if resume else None, start, data)
     with (
-        _one_thread(),
+        one_thread(),
         team_of(recipe.processes, size, _follow, arguments) as team,
-        rendered_ahead(recipe.plan(seed), run.step) as batches,
+        rendered_ahead(_plan(recipe, data, seed), run.step) as batches,
         run.clock(),
     ):
         saved_s = time.monotonic()
@@ -88,21 +86,37 @@ def train_street(
             if team is not None:
                 team.lead(True, rate, save)
             losses = run.train_step(batch, rate, team)
-            if run.step % recipe.log_every == 0 or run.share >= 1:
-                curve.add(run.step, run.images, run.elapsed_s / 60, rate, losses)
+            progress.step(rate, losses)
             if watch is not None:
                 watch(TrainingNews(run.step, run.images, run.elapsed_s / 60, run.share, losses))
             if save:
                 run.save(checkpoint, team)
-                run.export(out / WEIGHTS_FILE, preset)
+                run.export(weights, preset)
+                progress.saved()
         if team is not None:
             team.lead(False, 0.0, True)
         run.save(checkpoint, team)
-        run.export(out / WEIGHTS_FILE, preset)
-    return TrainingResult(out / WEIGHTS_FILE, out / CURVE_FILE, run.step, run.images, run.elapsed_s / 60)
+        run.export(weights, preset)
+    if run.model.actions is not None and recipe.action_rounds and run.share >= 1:
+        run.teach_actions(watch)
+        run.export(weights, preset)
+    progress.saved()
+    took = run.step, run.images, run.elapsed_s / 60
+    return TrainingResult(weights, out / CURVE_FILE, *took, progress.before, progress.after)
 
 
-def _follow(team: Team, recipe: StreetRecipe, seed: int, checkpoint: Path | None, start: Path | None) -> None:
+def _plan(recipe: StreetRecipe, data: OwnData | None, seed: int, rank: int = 0) -> Plan:
+    return recipe.plan(seed, rank) if data is None else data.plan(recipe, seed, rank)
+
+
+def _follow(
+    team: Team,
+    recipe: StreetRecipe,
+    seed: int,
+    checkpoint: Path | None,
+    start: Path | None,
+    data: OwnData | None,
+) -> None:
     """The life of a team's other members: the same steps on their own lanes, at the leader's word."""
     run = StreetRun(recipe, seed, team.rank)
     if checkpoint is not None:
@@ -110,7 +124,7 @@ def _follow(team: Team, recipe: StreetRecipe, seed: int, checkpoint: Path | None
     elif start is not None:
         run.begin_with(start)
     try:
-        with _one_thread(), rendered_ahead(recipe.plan(seed, team.rank), run.step) as batches:
+        with one_thread(), rendered_ahead(_plan(recipe, data, seed, team.rank), run.step) as batches:
             while True:
                 batch = next(batches)
                 go, rate, save = team.follow()
@@ -123,217 +137,3 @@ def _follow(team: Team, recipe: StreetRecipe, seed: int, checkpoint: Path | None
     except BaseException:
         team.abandon()
         raise
-
-
-@contextmanager
-def _one_thread() -> Iterator[None]:
-    """One thread for torch in this process, and memory that stays: see `engines.training.team`."""
-    keep_freed_memory()
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(threads)
-
-
-class StreetRun:
-    """A run in progress: model, optimiser, average, track slots, and how much of the budget is used."""
-
-    def __init__(self, recipe: StreetRecipe, seed: int, rank: int = 0) -> None:
-        self.recipe, self.seed, self.rank = recipe, seed, rank
-        torch.manual_seed(seed)
-        self.model = Street(recipe.model).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-        self.average = WeightAverage(self.model, recipe.average)
-        decayed = [p for p in self.model.parameters() if p.ndim > 1]
-        plain = [p for p in self.model.parameters() if p.ndim <= 1]
-        self.optimizer = torch.optim.AdamW(
-            [
-                {"params": decayed, "weight_decay": recipe.weight_decay},
-                {"params": plain, "weight_decay": 0.0},
-            ],
-            lr=recipe.learning_rate,
-            betas=(0.9, 0.99),
-            fused=True,
-        )
-        self.lanes = recipe.lanes // recipe.processes
-        self.slots = empty_slots(self.lanes, recipe.model.track_slots, recipe.model.hidden_dim)
-        self.step = 0
-        self.earlier_s = 0.0
-        self._started_s: float | None = None
-
-    @contextmanager
-    def clock(self) -> Iterator[None]:
-        """Time counts against the budget inside this block."""
-        self._started_s = time.monotonic()
-        try:
-            yield
-        finally:
-            self.earlier_s = self.elapsed_s
-            self._started_s = None
-
-    @property
-    def elapsed_s(self) -> float:
-        """Wall-clock seconds of training so far, those before a resume included."""
-        return self.earlier_s + (0.0 if self._started_s is None else time.monotonic() - self._started_s)
-
-    @property
-    def images(self) -> int:
-        """Pictures seen."""
-        return self.step * self.recipe.lanes * self.recipe.frames
-
-    @property
-    def share(self) -> float:
-        """How much of the budget is used, 0..1."""
-        if self.recipe.steps:
-            return min(1.0, self.step / self.recipe.steps)
-        return min(1.0, self.elapsed_s / (self.recipe.minutes * 60))
-
-    @property
-    def learning_rate(self) -> float:
-        """A linear rise over the first steps, then half a cosine over the budget down to a hundredth."""
-        rise = min(1.0, (self.step + 1) / self.recipe.warm_up_steps)
-        fall = 0.01 + 0.99 * 0.5 * (1 + math.cos(math.pi * self.share))
-        return self.recipe.learning_rate * rise * fall
-
-    def train_step(
-        self, batch: ClipBatch, learning_rate: float, team: Team | None = None
-    ) -> dict[str, float]:
-        """One update on one batch, shared with the team. To the value of each loss, and `total`."""
-        rng = np.random.default_rng((self.seed, self.step, self.rank))
-        self.model.train()
-        with torch.autocast("cpu", torch.bfloat16, enabled=self.recipe.bfloat16):
-            losses = self._losses(batch, rng)
-        total = torch.stack([WEIGHTS[name] * value for name, value in losses.items()]).sum()
-        if not torch.isfinite(total):
-            raise SightlineError(f"the loss is {total.item()} at step {self.step}", where="training")
-        self.optimizer.zero_grad(set_to_none=True)
-        total.backward()  # type: ignore[no-untyped-call]
-        if team is not None:
-            team.average_gradients(self.model)
-        torch.nn.utils.clip_grad_norm_(self.model.parameters(), self.recipe.clip_norm)
-        for group in self.optimizer.param_groups:
-            group["lr"] = learning_rate
-        self.optimizer.step()
-        if self.rank == 0:
-            self.average.update(self.model, self.step)
-        self.step += 1
-        return {name: value.item() for name, value in losses.items()} | {"total": total.item()}
-
-    def _losses(self, batch: ClipBatch, rng: np.random.Generator) -> dict[str, Tensor]:
-        frames, lanes = batch.labels.shape[:2]
-        boxes, labels = torch.from_numpy(batch.boxes), torch.from_numpy(batch.labels)
-        scene = self.model.look(torch.from_numpy(batch.images).flatten(0, 1))  # (T, B, …) -> (T*B, …)
-        slots = cleared(self.slots, batch.fresh)
-        outputs: list[list[LayerOutput]] = []
-        places, valid = [], []
-        for t in range(frames):
-            reference = jittered(slots.boxes, self.recipe.jitter, rng)
-            layers = self.model.decode(frame_of(scene, t, lanes), slots.hs, reference, slots.valid)
-            last = layers[-1]
-            k = self.recipe.model.track_slots
-            costs = pair_costs(last.logits[:, k:], last.boxes[:, k:], boxes[t], labels[t])
-            rows = match_rows(costs, slots.ids, batch.ids[t])
-            outputs.append(layers)
-            places.append(torch.from_numpy(rows))
-            valid.append(torch.cat((slots.valid, torch.ones(lanes, self.recipe.model.object_queries)), dim=1))
-            scores = last.logits.detach().float().amax(-1).sigmoid().numpy()
-            slots = next_slots(
-                slots, rows, batch.ids[t], self.model.next_hs(last.hs), last.boxes.detach(), scores,
-                self.recipe.drop, self.recipe.false, rng,
-            )  # fmt: skip
-        self.slots = cleared(slots, np.zeros(lanes, np.bool_))
-        row_places = torch.stack(places)
-        embed = self.model.mask_kernel(torch.cat([layers[-1].hs for layers in outputs]))  # (T*B, N, M)
-        masks = torch.from_numpy(batch.masks).flatten(0, 1)
-        return {
-            **row_losses(outputs, row_places, torch.stack(valid), boxes, labels),
-            **mask_losses(embed, scene.mask_features, row_places.flatten(0, 1), boxes.flatten(0, 1), masks),
-            **dense_losses(scene, boxes.flatten(0, 1), labels.flatten(0, 1)),
-        }
-
-    def share_slots(self, team: Team) -> list[Tensor]:
-        """Every member's tracks, lanes in order: states, boxes, identities, frames unseen. All members call it."""
-        ids, lost = torch.from_numpy(self.slots.ids), torch.from_numpy(self.slots.lost)
-        return team.gather([self.slots.hs, self.slots.boxes, ids, lost])
-
-    def begin_with(self, weights: Path) -> None:
-        """Takes another run's finished weights for its own first ones. Raises EngineError where they do not fit."""
-        given = load_street(weights)
-        if given.config != self.recipe.model:
-            raise EngineError(
-                "these weights are of another shape than the preset's model",
-                where=str(weights),
-                mend="give the preset they were made with",
-            )
-        self.model.load_state_dict(given.state_dict())
-        self.average = WeightAverage(self.model, self.recipe.average)
-
-    def save(self, path: Path, team: Team | None = None) -> None:
-        """Writes all that `restore` needs, at once or not at all. The other members call `share_slots` meanwhile."""
-        slots = [
-            self.slots.hs,
-            self.slots.boxes,
-            torch.from_numpy(self.slots.ids),
-            torch.from_numpy(self.slots.lost),
-        ]
-        state = {
-            "recipe": repr(self.recipe),
-            "seed": self.seed,
-            "step": self.step,
-            "elapsed_s": self.elapsed_s,
-            "model": self.model.state_dict(),
-            "average": self.average.model.state_dict(),
-            "optimizer": self.optimizer.state_dict(),
-            "slots": slots if team is None else self.share_slots(team),
-        }
-        part = path.with_name(path.name + ".part")
-        torch.save(state, part)
-        part.replace(path)
-
-    def restore(self, path: Path) -> None:
-        """Goes back to a saved state. The budget may differ from the saved run's, the rest of the recipe may not."""
-        try:
-            state = torch.load(path, weights_only=True)
-        except FileNotFoundError:
-            raise SightlineError(
-                "no checkpoint to resume from", where=str(path), mend="leave out --resume"
-            ) from None
-        if state["seed"] != self.seed:
-            raise SightlineError(
-                f"the checkpoint was made with seed {state['seed']}",
-                where=str(path),
-                mend=f"add --seed {state['seed']}",
-            )
-        try:
-            self.model.load_state_dict(state["model"])
-        except RuntimeError:
-            raise SightlineError(
-                "the checkpoint is of another preset",
-                where=str(path),
-                mend="give the preset it was made with",
-            ) from None
-        self.average.model.load_state_dict(state["average"])
-        self.optimizer.load_state_dict(state["optimizer"])
-        mine = slice(self.rank * self.lanes, (self.rank + 1) * self.lanes)
-        hs, boxes, ids, lost = (x[mine].clone() for x in state["slots"])
-        self.slots = TrackSlots(hs, boxes, ids.numpy(), lost.numpy())
-        self.step, self.earlier_s = state["step"], state["elapsed_s"]
-
-    def export(self, path: Path, preset: str) -> None:
-        """Writes the averaged weights as the file that `load_street` reads."""
-        notes = {
-            "preset": preset,
-            "seed": str(self.seed),
-            "steps": str(self.step),
-            "images": str(self.images),
-            "minutes": f"{self.elapsed_s / 60:.1f}",
-        }
-        save_street(self.average.model, path, notes)
-
-
-def frame_of(scene: Scene, t: int, lanes: int) -> Scene:
-    """Frame t of a scene of T*B pictures, frame first."""
-    cut = slice(t * lanes, (t + 1) * lanes)
-    by_layer = ("keys", "values")
-    return Scene(**{name: x[:, cut] if name in by_layer else x[cut] for name, x in scene._asdict().items()})

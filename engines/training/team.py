@@ -23,6 +23,11 @@ PATIENCE_S = 300.0  # a member that has not come to the meeting point by then is
 GO, RATE, SAVE = 0, 1, 2  # places in the leader's message
 
 
+def trained(model: nn.Module) -> list[nn.Parameter]:
+    """The parameters that are not frozen, in the module's order."""
+    return [p for p in model.parameters() if p.requires_grad]
+
+
 class Team:
     """What one member sees: its `rank`, the team's `size`, and shared memory in which all of them meet."""
 
@@ -60,8 +65,8 @@ class Team:
             ) from None
 
     def average_gradients(self, model: nn.Module) -> None:
-        """Replaces each member's gradients with the mean over the team; a parameter without one counts as 0."""
-        parameters = list(model.parameters())
+        """Replaces each member's gradients with the mean over the team; a trained parameter without one counts as 0."""
+        parameters = trained(model)
         mine = self._gradients[self.rank]
         pieces = torch.split(mine, [p.numel() for p in parameters])
         for parameter, piece in zip(parameters, pieces, strict=True):

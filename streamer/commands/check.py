@@ -43,7 +43,8 @@ def check(
 ) -> None:
     """Check a YAML file, then open each of its streams and decode one picture.
 
-    Exit code 1 if the file is wrong or a stream cannot be read: one line for each on stderr.
+    Exit code 1 if the file is wrong, a stream cannot be read or its model cannot say what is wished for: one line for
+    each on stderr.
     """
     from streamer.config import load_config
 
@@ -52,6 +53,7 @@ def check(
     if wishes.streams and not no_open:
         with ThreadPoolExecutor(max_workers=min(8, len(wishes.streams))) as pool:
             found = list(pool.map(_open, wishes.streams))
+    found += _unknown_to_models(wishes.streams)
     bad = [f for f in found if f.problem]
     if as_json:
         import orjson
@@ -64,6 +66,20 @@ def check(
         typer.echo(f"{config}: {f.problem}", err=True)
     if bad:
         raise typer.Exit(1)
+
+
+def _unknown_to_models(streams: list[StreamConfig]) -> list[Found]:
+    from streamer.commands.heads import refuse_unknown
+    from streamer.errors import SightlineError
+
+    found: list[Found] = []
+    for stream in streams:
+        try:
+            refuse_unknown(stream)
+        except SightlineError as error:
+            problem = f"stream {stream.name}: {error}"
+            found.append(Found(stream.name, stream.safe_url, problem=problem, code="model"))
+    return found
 
 
 def _open(stream: StreamConfig) -> Found:

@@ -1,117 +1,161 @@
-"""`sightline eval street`: how good a model is on streets it has never seen, with pycocotools and motmetrics."""
+"""`sightline eval MODEL`: how good a model is on streets it has never seen, with the numbers of kept metrics."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from enum import StrEnum
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 if TYPE_CHECKING:
-    from engines.evaluation.street import StreetScores
+    from engines.evaluation.scores import Measures
+    from streamer.types import U8
+
+SHIPPED = "street-nano"  # what `eval street` means
+FPS = 12.5
+
+
+class Split(StrEnum):
+    """Which streets: `heldout` is what is reported, `validation` what settings are chosen on."""
+
+    HELDOUT = "heldout"
+    VALIDATION = "validation"
 
 
 def register(app: typer.Typer) -> None:
-    group = typer.Typer(no_args_is_help=True, help="Measure a model against the truth.")
-    group.command(epilog="Example: `sightline eval street --json | jq .ap50`")(street)
-    app.add_typer(group, name="eval")
+    app.command("eval", epilog="Example: `sightline eval street-nano --split heldout --json | jq .ap50`")(
+        evaluate
+    )
 
 
-def street(
+def evaluate(
     model: Annotated[
-        str, typer.Option(help="A name of `sightline models ls`, or a .safetensors file.")
-    ] = "street-nano",
+        str, typer.Argument(help="A name of `sightline models ls`, or a .safetensors file.")
+    ] = SHIPPED,
+    split: Annotated[
+        Split, typer.Option(help="heldout: what is reported; validation: what settings are chosen on.")
+    ] = Split.HELDOUT,
+    streets: Annotated[int, typer.Option(min=1, max=1000, help="Streets of the split.")] = 12,
+    frames: Annotated[int, typer.Option(min=1, help="Frames of each, at 12.5 a second.")] = 150,
+    as_json: Annotated[bool, typer.Option("--json", help="One JSON object instead of tables.")] = False,
+    page: Annotated[
+        Path | None,
+        typer.Option(help="A folder for a page with pictures of the worst cases.", show_default=False),
+    ] = None,
+    video: Annotated[
+        Path | None,
+        typer.Option(
+            help="A clip (.mp4 or .mkv) of one street, truth and answer side by side.", show_default=False
+        ),
+    ] = None,
+    video_street: Annotated[int, typer.Option(min=0, help="Which street of the split the clip shows.")] = 1,
+    without: Annotated[
+        str | None,
+        typer.Option(
+            help="Leave one idea of the model out, such as `vote`: see docs/accuracy.md.", show_default=False
+        ),
+    ] = None,
     backend: Annotated[
         str, typer.Option(help="openvino, onnx, torch, tensorrt or tensorrt-rtx.")
     ] = "openvino",
     precision: Annotated[str, typer.Option(help="auto, f16, bf16 or f32.")] = "auto",
-    sequences: Annotated[
-        int, typer.Option(min=1, max=64, help="Streets, each of its own held-out seed.")
-    ] = 6,
-    frames: Annotated[int, typer.Option(min=1, help="Frames of each, at 12.5 a second.")] = 200,
-    as_json: Annotated[bool, typer.Option("--json", help="One JSON object instead of a table.")] = False,
 ) -> None:
-    """Measure detection, masks and identities on held-out streets.
+    """Measure detection, masks, tracks, the class map, key points and actions on streets never trained on.
 
-    This is accuracy in the synthetic world, not on your camera.
+    Numbers are of clear objects: at least 48 pixels and a quarter of the object visible. Accuracy in the synthetic
+    world is not accuracy on your camera.
     """
-    from streamer.commands.bars import LateBar
+    from streamer.errors import SightlineError
 
-    with LateBar("held-out streets") as bar:
-        scores, how = _measure(
-            model,
-            backend,
-            precision,
-            sequences,
-            frames,
-            lambda done: bar.show(done, frames, "held-out streets"),
+    if video is not None and video_street >= streets:
+        raise SightlineError(
+            f"street {video_street} is not among the {streets} measured",
+            where="--video-street",
+            mend=f"use 0 to {streets - 1}",
         )
+    measures, numbers = _measure(
+        SHIPPED if model == "street" else model, split, streets, frames, backend, precision, without
+    )
     if as_json:
         import orjson
 
-        typer.echo(orjson.dumps({**how, **scores.to_dict()}, option=orjson.OPT_INDENT_2).decode())
-        return
-    _show(scores, how)
+        typer.echo(orjson.dumps(numbers, option=orjson.OPT_INDENT_2).decode())
+    else:
+        from streamer.commands.evaluate_tables import show
+
+        show(numbers)
+    if page is not None:
+        from engines.evaluation.page import write_page
+
+        count = write_page(page, measures, numbers, f"{numbers['model']}: worst cases, {split.value}")
+        typer.echo(f"{page / 'index.html'}: {count} pictures", err=True)
+    if video is not None:
+        from streamer.world.clip_file import write_pictures
+
+        count = write_pictures(_overlaid(measures, video_street), FPS, video)
+        typer.echo(f"{video}: {count} frames of street {video_street}", err=True)
 
 
 def _measure(
-    model: str, backend: str, precision: str, sequences: int, frames: int, watch: Any
-) -> tuple[StreetScores, dict[str, str]]:
-    from engines.evaluation.street import evaluate_street
+    model: str, split: Split, streets: int, frames: int, backend: str, precision: str, without: str | None
+) -> tuple[Measures, dict[str, Any]]:
+    """Run the model; what was seen, and its numbers with how they were made in front."""
+    from engines.evaluation.scores import Measures, told
+    from engines.evaluation.split import MOST_SIDE_BY_SIDE, Clips, run_split
     from engines.tasks.track import TrackTask
     from engines.zoo import open_engine
+    from streamer.commands.bars import LateBar
     from streamer.config import Config
+    from streamer.world.splits import split_config
+    from streamer.world.truth import TEST_THEMES
 
     engine = open_engine(
         model,
-        backend=backend,
-        precision=precision,
-        max_batch_size=max(8, sequences),
+        backend="torch" if without else backend,  # only there can an idea be left out
+        precision="f32" if without else precision,
+        max_batch_size=MOST_SIDE_BY_SIDE,
         cache_dir=Config().engine_cache,
         on_progress=lambda line: typer.echo(line, err=True),
     )
     try:
         spec = engine.spec
-        task = TrackTask.from_spec(spec)
-        scores = evaluate_street(
-            engine.infer,
-            input_hw=spec.input_hw,
-            slots=task.slots,
-            dim=task.dim,
-            labels=task.labels,
-            rules=task.rules,
-            sequences=sequences,
-            frames=frames,
-            watch=watch,
-        )
+        if without is not None:
+            from engines.evaluation.knockouts import knock_out
+
+            knock_out(getattr(engine, "module", None), without)
+        height, width = spec.input_hw
+        with LateBar(f"{split.value} streets") as bar:
+            run = run_split(
+                engine.infer,
+                TrackTask.from_spec(spec),
+                [split_config(split.value, i, height, width, FPS) for i in range(streets)],
+                frames=frames,
+                clips=Clips.from_config(spec.meta.get("config", {})),
+                watch=lambda done, total: bar.show(done, total, f"{split.value} streets"),
+            )
     finally:
         engine.close()
-    return scores, {
+    how = {
         "model": spec.name,
+        "split": split.value,
         "backend": spec.backend,
         "precision": spec.precision,
         "digest": spec.digest,
+        **({"without": without} if without else {}),
     }
+    measures = Measures(run)
+    return measures, {**how, **told(measures, TEST_THEMES)}
 
 
-def _show(scores: StreetScores, how: dict[str, str]) -> None:
-    from rich.console import Console
-    from rich.table import Table
+def _overlaid(measures: Measures, street: int) -> Iterator[U8]:
+    """Each frame of one street, truth and answer side by side; the street is drawn anew."""
+    from engines.evaluation.matching import difficult
+    from engines.evaluation.overlay import draw_answer, draw_truth, side_by_side
+    from streamer.world import World
 
-    table = Table("", "clear", "everything", box=None, pad_edge=False)
-    counts = (scores.clear, scores.everything)
-    for name in ("AP50", "AP", "MOTA", "IDF1"):
-        table.add_row(name, *(f"{getattr(count, name.lower()):.3f}" for count in counts))
-    for name in scores.clear.ap50_by_class:
-        values = [count.ap50_by_class[name] for count in counts]
-        table.add_row(f"AP50 {name}", *(f"{v:.3f}" if v == v else "none there" for v in values))
-    for name in ("switches", "misses", "false_positives", "objects"):
-        table.add_row(name.replace("_", " "), *(str(getattr(count, name)) for count in counts))
-    table.add_row("mask IoU", "", f"{scores.mask_miou:.3f}")
-    console = Console()
-    told = f"{how['model']} on {how['backend']} ({how['precision']})"
-    console.print(f"{told}: {scores.sequences} held-out streets, {scores.frames} frames")
-    console.print(table)
-    console.print(
-        "[dim]clear: without objects of which fewer than 48 pixels, or less than a quarter, can be seen.[/]"
-    )
-    console.print("[dim]Accuracy in the synthetic world is not accuracy on a real camera.[/]")
+    world = World(measures.run.streets[street].config)
+    for seen in measures.frames[street]:
+        picture, truth = world.step()
+        yield side_by_side([draw_truth(picture, truth, difficult(truth)), draw_answer(picture, seen)])

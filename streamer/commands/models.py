@@ -7,6 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
+from streamer.commands.heads import heads_of_text
 from streamer.commands.models_import import import_
 from streamer.commands.models_kept import inspect, rm
 from streamer.commands.models_verify import verify
@@ -81,6 +82,15 @@ def build(
     ] = "openvino",
     precision: Annotated[str, typer.Option(help="auto, f16, bf16 or f32.")] = "auto",
     max_batch_size: Annotated[int, typer.Option(min=1, max=64, help="Streams that share a batch.")] = 8,
+    heads: Annotated[
+        str | None,
+        typer.Option(
+            metavar="HEAD,HEAD…",
+            help="What it says beside boxes and tracks, of masks, keypoints, semantic, actions; default: all that the "
+            "weights have.",
+            show_default=False,
+        ),
+    ] = None,
     data_dir: Annotated[
         Path | None, typer.Option(help="The data folder whose cache is filled.", show_default=False)
     ] = None,
@@ -101,7 +111,7 @@ def build(
     if ahead is not None:
         from streamer.commands.models_ahead import build_for
 
-        build_for(model, backend, precision, max_batch_size, data_dir, ahead)
+        build_for(model, backend, precision, max_batch_size, heads_of_text(heads), data_dir, ahead)
         return
     from engines.zoo import open_engine
     from streamer.commands.worker import shares
@@ -115,6 +125,7 @@ def build(
         max_batch_size=max_batch_size,
         threads=here.threads,
         streams=here.streams,
+        heads=heads_of_text(heads),
         cache_dir=(data_dir or default_data_dir()) / "engines",
         on_progress=lambda line: typer.echo(line, err=True),
     )

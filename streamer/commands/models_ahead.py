@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import typer
 
 
 def build_for(
-    model: str, backend: str, precision: str, max_batch_size: int, data_dir: Path | None, ahead: str
+    model: str,
+    backend: str,
+    precision: str,
+    max_batch_size: int,
+    heads: Sequence[str] | None,
+    data_dir: Path | None,
+    ahead: str,
 ) -> None:
     """Compile `model` (a name, a weights file, or an .onnx file) for the architectures named in `ahead`.
 
@@ -22,7 +29,9 @@ def build_for(
     what = (
         Path(model)
         if model.endswith(".onnx")
-        else recipe_for(model, backend=backend, precision=precision, max_batch_size=max_batch_size)
+        else recipe_for(
+            model, backend=backend, precision=precision, max_batch_size=max_batch_size, heads=heads
+        )
     )
     if isinstance(what, Path) and backend != "tensorrt-rtx":
         raise EngineError(

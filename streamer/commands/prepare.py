@@ -6,12 +6,13 @@ f32 is used, that is said, and the refusal is remembered beside the engines, so 
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from hashlib import sha256
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from streamer.commands.heads import refuse_unknown
 from streamer.config import Config
 from streamer.errors import ParityError
 
@@ -27,22 +28,26 @@ def prepare_engines(config: Config, say: Say) -> str:
 
     Raises EngineError or ParityError, one line.
     """
-    models = sorted({stream.model for stream in config.streams if not stream.paused})
+    streams = [stream for stream in config.streams if not stream.paused]
+    for stream in streams:
+        refuse_unknown(stream)
+    wanted = {(stream.model, stream.heads) for stream in streams}
+    models = sorted(wanted, key=lambda one: (one[0], one[1] or ()))
     try:
-        for model in models:
+        for model, heads in models:
             say(f"engine {model}")
-            _prepare(_recipe(model, config, config.precision), config.engine_cache, say)
+            _prepare(_recipe(model, heads, config, config.precision), config.engine_cache, say)
     except ParityError as refusal:
-        if config.precision != "auto" or _recipe(models[0], config, "auto").precision == EXACT:
+        if config.precision != "auto" or _recipe(*models[0], config, "auto").precision == EXACT:
             raise
         say(f"{refusal.what}: {EXACT} is used instead, which is slower")
-        for model in models:
-            _prepare(_recipe(model, config, EXACT), config.engine_cache, say)
+        for model, heads in models:
+            _prepare(_recipe(model, heads, config, EXACT), config.engine_cache, say)
         return EXACT
     return config.precision
 
 
-def _recipe(model: str, config: Config, precision: str) -> Recipe:
+def _recipe(model: str, heads: Sequence[str] | None, config: Config, precision: str) -> Recipe:
     from engines.zoo import recipe_for
     from streamer.commands.worker import shares
 
@@ -54,6 +59,7 @@ def _recipe(model: str, config: Config, precision: str) -> Recipe:
         max_batch_size=config.max_batch_size,
         threads=here.threads,
         streams=here.streams,
+        heads=heads,
     )
 
 

@@ -10,7 +10,7 @@ import os
 import signal
 import sys
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -23,6 +23,8 @@ if TYPE_CHECKING:
     from streamer.ports import Engine
 
 log = logging.getLogger(__name__)
+
+Wanted = tuple[str, tuple[str, ...] | None]  # a model and its heads
 
 # A lane's Python is short; the interpreter's 5 ms between switches would leave the other lane's engine idle meanwhile.
 SWITCH_INTERVAL_S = 0.0005
@@ -125,6 +127,7 @@ def run(
     from streamer.metrics import Metrics
     from streamer.pipeline import Pipeline
     from streamer.publisher import Publisher
+    from streamer.rules.actions import ActionStarts, ActionWishes
     from streamer.rules.presence import Presence
     from streamer.runner import StreamRunner, Surroundings
     from streamer.sinks.redis import RedisSink
@@ -137,13 +140,20 @@ def run(
         redis_url, data_dir, clock=clock, results_maxlen=results_maxlen, events_maxlen=events_maxlen
     )
     desired = DesiredStreams(redis_url)
+    wishes = ActionWishes()
     publisher = Publisher(
-        rules=[Presence()], results=sink, events=sink, ledger=ledger, metrics=metrics, clock=clock
+        rules=[Presence(), ActionStarts(wishes.of)],
+        results=sink,
+        events=sink,
+        ledger=ledger,
+        metrics=metrics,
+        clock=clock,
     )
 
-    def make_pipeline(model: str) -> tuple[Engine, Pipeline[Any]]:
+    def make_pipeline(model: str, heads: Sequence[str] | None) -> tuple[Engine, Pipeline[Any]]:
         engine = open_engine(
             model,
+            heads=heads,
             backend=backend,
             precision=precision,
             max_batch_size=max_batch_size,
@@ -176,10 +186,15 @@ def run(
         metrics=metrics,
         clock=clock,
     )
+
+    def runner_for(spec: StreamConfig, tap: Any) -> StreamRunner:
+        wishes.put(spec.name, spec.events.actions)
+        return StreamRunner(spec, surroundings, tap=tap)
+
     made = Worker(
         desired=desired,
         border=sink,
-        runner_for=lambda spec, tap: StreamRunner(spec, surroundings, tap=tap),
+        runner_for=runner_for,
         tap_for=lambda stream: VideoPublisher(stream, sink, clock),
         stalled=models.stalled,
         publisher=publisher,
@@ -206,29 +221,33 @@ def run(
 
 
 class Models:
-    """The engines and pipelines there are, one per model, made when a stream first asks. Safe from any thread."""
+    """The engines and pipelines there are, one per model and its heads, made when a stream first asks.
 
-    def __init__(self, make: Callable[[str], tuple[Engine, Pipeline[Any]]]) -> None:
+    Safe from any thread.
+    """
+
+    def __init__(self, make: Callable[[str, Sequence[str] | None], tuple[Engine, Pipeline[Any]]]) -> None:
         self._make = make
         self._lock = threading.Lock()
-        self._making: dict[str, threading.Lock] = {}
-        self._made: dict[str, tuple[Engine, Pipeline[Any]]] = {}
+        self._making: dict[Wanted, threading.Lock] = {}
+        self._made: dict[Wanted, tuple[Engine, Pipeline[Any]]] = {}
         self._closed = False
 
     def pipeline_for(self, spec: StreamConfig) -> Pipeline[Any]:
         """The pipeline of the stream's model; may build an engine, which holds up only those who want the same one."""
         from streamer.errors import EngineError
 
+        wanted = spec.model, spec.heads
         with self._lock:
-            making = self._making.setdefault(spec.model, threading.Lock())
+            making = self._making.setdefault(wanted, threading.Lock())
         with making:
-            made = self._made.get(spec.model)
+            made = self._made.get(wanted)
             if made is None:
-                made = self._make(spec.model)
+                made = self._make(spec.model, spec.heads)
                 with self._lock:
                     if self._closed:
                         raise EngineError("the worker is stopping", where=spec.name)
-                    self._made[spec.model] = made
+                    self._made[wanted] = made
                     made[1].start()
         return made[1]
 
@@ -236,7 +255,7 @@ class Models:
         """Which model's lane does not come back from its engine, in words; empty if all is well."""
         with self._lock:
             made = dict(self._made)
-        for model, (_, pipeline) in made.items():
+        for (model, _), (_, pipeline) in made.items():
             if (seconds := pipeline.at_one_batch_s()) > STALL_S:
                 return f"a lane of {model} has been at one batch for {seconds:.0f} s"
         return ""

@@ -34,10 +34,27 @@ def render(
     people: Annotated[int | None, typer.Option(help="Pedestrians; default: drawn from the seed.")] = None,
     vehicles: Annotated[int | None, typer.Option(help="Vehicles; default: drawn from the seed.")] = None,
     dogs: Annotated[int | None, typer.Option(help="Dogs; default: drawn from the seed.")] = None,
-    weather: Annotated[str, typer.Option(help="clear, overcast or rain.")] = "clear",
+    weather: Annotated[str, typer.Option(help="clear, overcast, rain, fog or snow.")] = "clear",
     hour: Annotated[
         float | None, typer.Option(help="Of the day, 0 to 24; default: drawn from the seed.")
     ] = None,
+    theme: Annotated[
+        str | None, typer.Option(help="Of the houses, like brick or glass; default: drawn from the seed.")
+    ] = None,
+    view: Annotated[
+        str | None, typer.Option(help="street, high or low; default: drawn from the seed.")
+    ] = None,
+    noise: Annotated[
+        float | None, typer.Option(help="Of the sensor, in grey levels; default: drawn from the seed.")
+    ] = None,
+    shake: Annotated[
+        float | None,
+        typer.Option(help="Sway in pixels of a picture 144 rows high; default: drawn from the seed."),
+    ] = None,
+    zoom: Annotated[float, typer.Option(help="How much nearer the camera comes and goes, 0 to 1.")] = 0.0,
+    blur: Annotated[float, typer.Option(help="Sigma in pixels of a picture 144 rows high.")] = 0.0,
+    exposure: Annotated[float, typer.Option(help="How far the camera's gain drifts, 0 to 1.")] = 0.0,
+    compression: Annotated[int, typer.Option(help="JPEG quality of the camera, 2 to 95; 0 = none.")] = 0,
 ) -> None:
     """Write a clip of the street and, if asked, the truth about each frame."""
     from streamer.commands.bars import LateBar
@@ -51,6 +68,14 @@ def render(
         "dogs": dogs,
         "weather": weather,
         "hour": hour,
+        "theme": theme,
+        "view": view,
+        "noise": noise,
+        "shake": shake,
+        "zoom": zoom,
+        "blur": blur,
+        "exposure": exposure,
+        "compression": compression,
     }
     config = WorldConfig(seed=seed, height=height, width=width, fps=fps, **looks)
     with LateBar(str(out)) as bar:

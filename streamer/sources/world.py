@@ -23,7 +23,7 @@ from streamer.sources.connection import SourceSpec
 from streamer.sources.fitting import laid
 from streamer.sources.timeline import Thinner
 from streamer.types import TICKS_90K, U8, Fit, Frame, FrameRef, Hw, frozen_array
-from streamer.world import THEMES, WEATHERS, Truth, World, WorldConfig
+from streamer.world import TEST_THEMES, THEMES, VIEWS, WEATHERS, Truth, World, WorldConfig
 
 DEFAULT_SIZE = "640x360"
 DEFAULT_SEED = 1
@@ -46,9 +46,15 @@ _KEYS: dict[str, tuple[Callable[[str], Any], str]] = {
     "vehicles": (int, "a whole number"),
     "dogs": (int, "a whole number"),
     "weather": (str, f"one of {', '.join(WEATHERS)}"),
-    "theme": (str, f"one of {', '.join(THEMES)}"),
+    "theme": (str, f"one of {', '.join((*THEMES, *TEST_THEMES))}"),
     "hour": (float, "an hour of the day, 0 to 24"),
     "noise": (float, "a number of grey levels, 0 for none"),
+    "view": (str, f"one of {', '.join(VIEWS)}"),
+    "shake": (float, "pixels of a picture 144 rows high, 0 for none"),
+    "zoom": (float, "a share, 0 for none to 1 for twice as near"),
+    "blur": (float, "a sigma in pixels of a picture 144 rows high, 0 for none"),
+    "exposure": (float, "a share, 0 for none to 1 for half and twice as bright"),
+    "compression": (int, "a JPEG quality, 2 to 95, or 0 for none"),
     "fps": (float, "frames a second"),
     "size": (_size, f"WIDTHxHEIGHT, like {DEFAULT_SIZE}"),
 }

@@ -16,6 +16,7 @@ from streamer.errors import WireError
 from streamer.masks import map_from_runs
 from streamer.types import (
     EVENT_SCHEMA,
+    F32,
     RESULT_SCHEMA,
     TICKS_90K,
     U8,
@@ -65,7 +66,7 @@ def decode_result(data: bytes | str) -> Result:
 
     Monotonic times never leave their host: `timing` counts from `captured_ns` = 0, and its total is the sum of its
     spans. `pts` is in 90 kHz ticks. `label_names` are those that occur, in order of occurrence. A result without
-    `semantic` or `actions`, as older writers' are, has none.
+    `semantic`, `keypoint_names` or `actions`, as older writers' are, has none.
     """
     fields = _object(data, RESULT_SCHEMA, "result")
     ref = FrameRef(
@@ -99,11 +100,14 @@ def decode_result(data: bytes | str) -> Result:
         ages=frozen_array(np.array([row.whole("age", low=0) for row in rows], np.int64)),
     )
     semantic, semantic_names = _semantic(fields)
+    keypoints, keypoint_names = _keypoints(fields, rows)
     payload = Perception(
         tracks=tracks,
         label_names=label_names,
         semantic=semantic,
+        keypoints=keypoints,
         semantic_names=semantic_names,
+        keypoint_names=keypoint_names,
         actions=_actions(fields),
     )
     return Result(
@@ -113,6 +117,26 @@ def decode_result(data: bytes | str) -> Result:
         timing=_timing(fields),
         provenance=fields.texts("provenance"),
     )
+
+
+def _keypoints(whole: _Fields, rows: list[_Fields]) -> tuple[F32 | None, tuple[str, ...]]:
+    """(N, K, 3), zeros for objects that have none, and the K names."""
+    if whole.get("keypoint_names") is None:
+        return None, ()
+    names = whole.list("keypoint_names")
+    if not all(isinstance(name, str) for name in names):
+        whole.refuse("keypoint_names", "not a list of texts")
+    found = np.zeros((len(rows), len(names), 3), np.float32)
+    for row, points in zip(rows, found, strict=True):
+        if row.get("keypoints") is None:
+            continue
+        given = row.list("keypoints")
+        if len(given) != len(names) or not all(
+            isinstance(point, list) and len(point) == 3 and all(map(_is_number, point)) for point in given
+        ):
+            row.refuse("keypoints", f"not {len(names)} times x, y and score")
+        points[:] = given
+    return frozen_array(found), tuple(names)
 
 
 def _semantic(whole: _Fields) -> tuple[U8 | None, tuple[str, ...]]:

@@ -61,6 +61,12 @@ _OBJECT: Final = {
     },
 }
 
+_KEYPOINTS: Final = {
+    "description": "x, y in pixels of the source picture and score 0 to 1, named by keypoint_names; of persons only",
+    "type": ["array", "null"],
+    "items": {"type": "array", "items": {"type": "number"}, "minItems": 3, "maxItems": 3},
+}
+
 _ACTION: Final = {
     "name": {"type": "string", "minLength": 1},
     "score": {"type": "number"},
@@ -82,7 +88,11 @@ RESULT_JSON_SCHEMA: Final = _schema(
         "source_hw": _HW,
         "objects": {
             "type": "array",
-            "items": {"type": "object", "properties": _OBJECT, "required": list(_OBJECT)},
+            "items": {
+                "type": "object",
+                "properties": {**_OBJECT, "keypoints": _KEYPOINTS},
+                "required": list(_OBJECT),
+            },
         },
         "timing_ms": {
             "description": "milliseconds at each station",
@@ -92,6 +102,11 @@ RESULT_JSON_SCHEMA: Final = _schema(
         "provenance": {"description": "model, engine digest, backend", **_TEXTS},
     },
     may={
+        "keypoint_names": {
+            "description": "what each object's key points are, from models that find them",
+            "type": ["array", "null"],
+            "items": {"type": "string"},
+        },
         "semantic": {
             "description": "a class for every place of the whole picture, from models that draw such a map: runs, "
             "column by column, of `values` (numbers in `names`; 255: the model did not look), `counts` cells long",
@@ -105,7 +120,8 @@ RESULT_JSON_SCHEMA: Final = _schema(
             "required": ["size_hw", "names", "values", "counts"],
         },
         "actions": {
-            "description": "what is being done, the likeliest first; from models that name the picture, what it shows",
+            "description": "what is being done, by a track or in the scene, the likeliest first; from models that name "
+            "the picture, what it shows",
             "type": ["array", "null"],
             "items": {"type": "object", "properties": _ACTION, "required": list(_ACTION)},
         },
@@ -126,13 +142,16 @@ EVENT_JSON_SCHEMA: Final = _schema(
         **_NAMED,
         "track_id": {"description": "null for events of the stream itself", "type": ["integer", "null"]},
         "attrs": {
-            "description": "of an object its label, score, box_xyxy and source_hw; of a stream code and message",
+            "description": "of an object its label, score, box_xyxy and source_hw, of an action also its name and the "
+            "Unix time it began at; of a stream code and message",
             "type": "object",
             "properties": {
                 "label": {"type": "string"},
                 "score": {"type": "number"},
                 "box_xyxy": _BOX,
                 "source_hw": _HW,
+                "action": {"type": "string"},
+                "start_wall_ns": _COUNT,
                 "code": {"type": "string"},
                 "message": {"type": "string"},
             },

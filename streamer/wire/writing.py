@@ -21,13 +21,15 @@ _NUMPY: Final = orjson.OPT_SERIALIZE_NUMPY
 def encode_result(result: Result) -> bytes:
     """One Result as JSON. Raises WireError for a box or score that is no finite number: JSON has no word for it.
 
-    What a model does not say (a map of classes, actions) is left out. Key points are no part of `sightline.result/1`.
+    What a model does not say (a map of classes, key points, actions) is left out; so are key points that are all zeros,
+    of objects that have none.
     """
     ref, payload = result.ref, result.payload
     found = payload.tracks.detections
     if not (np.isfinite(found.boxes_xyxy).all() and np.isfinite(found.scores).all()):
         raise WireError("a box or score is not a finite number", where=f"result {ref.key}")
     names = payload.label_names
+    points = _keypoints(payload, ref.key)
     masks: tuple[MaskRLE | None, ...] = found.masks or (None,) * len(found)
     objects = [
         {
@@ -37,14 +39,16 @@ def encode_result(result: Result) -> bytes:
             "box_xyxy": box,
             "age": age,
             "mask": mask and {"size_hw": mask.size_hw, "counts": mask.counts},
+            **mine,
         }
-        for track_id, label, score, box, age, mask in zip(
+        for track_id, label, score, box, age, mask, mine in zip(
             payload.tracks.track_ids.tolist(),
             found.labels.tolist(),
             np.ascontiguousarray(found.scores),
             np.ascontiguousarray(found.boxes_xyxy),
             payload.tracks.ages.tolist(),
             masks,
+            points,
             strict=True,
         )
     ]
@@ -64,9 +68,22 @@ def encode_result(result: Result) -> bytes:
     return orjson.dumps(whole, option=_NUMPY)
 
 
+def _keypoints(payload: Perception, key: str) -> list[dict[str, Any]]:
+    """Each object's `keypoints`, or nothing."""
+    if payload.keypoints is None:
+        return [{}] * len(payload.tracks)
+    if not np.isfinite(payload.keypoints).all():
+        raise WireError("a key point is not a finite number", where=f"result {key}")
+    there = payload.keypoints.any(axis=(1, 2)).tolist()
+    found = np.ascontiguousarray(payload.keypoints)
+    return [{"keypoints": one} if any_ else {} for one, any_ in zip(found, there, strict=True)]
+
+
 def _of_the_scene(payload: Perception, key: str) -> dict[str, Any]:
-    """What was said of the whole picture, as far as anything was: `semantic` and `actions`."""
+    """What was said of the whole picture, as far as anything was: `semantic` and `actions`; names of key points."""
     said: dict[str, Any] = {}
+    if payload.keypoints is not None:
+        said["keypoint_names"] = payload.keypoint_names
     if payload.semantic is not None:
         values, counts = runs_from_map(payload.semantic)
         said["semantic"] = {

@@ -1,5 +1,6 @@
 """The generator of streets: pictures, and the truth about them. Same seed, same pixels."""
 
+from streamer.world.splits import SPLITS, split_config
 from streamer.world.street import World
 from streamer.world.truth import (
     ACTIONS,
@@ -7,7 +8,9 @@ from streamer.world.truth import (
     LABELS,
     ORDER_PAIRS,
     SEMANTIC,
+    TEST_THEMES,
     THEMES,
+    VIEWS,
     WEATHERS,
     Truth,
     WorldConfig,
@@ -19,9 +22,13 @@ __all__ = [
     "LABELS",
     "ORDER_PAIRS",
     "SEMANTIC",
+    "SPLITS",
+    "TEST_THEMES",
     "THEMES",
+    "VIEWS",
     "WEATHERS",
     "Truth",
     "World",
     "WorldConfig",
+    "split_config",
 ]

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 SUPERSAMPLE = (
     2  # the canvas has this many pixels per picture pixel and side; the mean of each block smooths edges
 )
-MARGIN = 8  # canvas pixels around the picture, so that a shaking camera never shows an edge
+MARGIN = 8  # canvas pixels around the picture, so that a slightly shaking camera never shows an edge
 NEAR_M = 0.3
 
 F64 = NDArray[np.float64]
@@ -33,6 +33,7 @@ class Camera:
     focal_px: float
     height: int
     width: int
+    margin: int = MARGIN
     rotation: F64 = field(
         init=False
     )  # (3,3): rows are the camera's right, down and forward axes in the world
@@ -44,7 +45,7 @@ class Camera:
 
     @property
     def canvas_hw(self) -> tuple[int, int]:
-        return self.height * SUPERSAMPLE + 2 * MARGIN, self.width * SUPERSAMPLE + 2 * MARGIN
+        return self.height * SUPERSAMPLE + 2 * self.margin, self.width * SUPERSAMPLE + 2 * self.margin
 
     @property
     def centre_xy(self) -> tuple[float, float]:

@@ -20,6 +20,9 @@ FIRST_OBJECT = 32
 MAX_OBJECTS = 255 - FIRST_OBJECT
 Rgb = tuple[int, int, int]
 Tint = tuple[float, float, float]  # a light's factor on red, green and blue
+Veil = tuple[
+    float, float, float, float
+]  # what air leaves of a colour (a factor), then the red, green, blue it adds
 Point = tuple[int, int]
 I32 = NDArray[np.int32]
 CONVEX, LINE, LOOP, DISC = range(4)
@@ -62,10 +65,15 @@ def disc(centre: Point, radius: int, rgb: Rgb) -> Shape:
     return Shape(DISC, (centre,), rgb, radius)
 
 
-def paint(canvas: NDArray[np.uint8], shapes: list[Shape], tag: int) -> None:
-    """Draw the shapes in order with this tag."""
-    for op, points, rgb, size in shapes:
-        colour = (*rgb, tag)
+def paint(canvas: NDArray[np.uint8], shapes: list[Shape], tag: int, veil: Veil | None = None) -> None:
+    """Draw the shapes in order with this tag, through a veil of air if there is one."""
+    keep, red, green, blue = veil or (1.0, 0.0, 0.0, 0.0)
+    for op, points, (r, g, b), size in shapes:
+        colour = (
+            (r, g, b, tag)
+            if veil is None
+            else (round(r * keep + red), round(g * keep + green), round(b * keep + blue), tag)
+        )
         if op == LINE:
             cv2.line(canvas, points[0], points[1], colour, size, cv2.LINE_8, SHIFT)
         elif op == CONVEX:

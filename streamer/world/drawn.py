@@ -9,15 +9,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from streamer.world.agents import Agent
-from streamer.world.camera import F64, SUPERSAMPLE
+from streamer.world.camera import F64
 from streamer.world.draw import Shape, bounds, outline
+from streamer.world.lens import Window
 from streamer.world.truth import WorldConfig
 
 MIN_VISIBLE_PX = 6  # an object showing fewer pixels is not in the truth
 
 
 class Drawn:
-    """`shapes` on the canvas under `tag`; `offset` is the picture's corner on the canvas."""
+    """`shapes` on the canvas under `tag`; `window` is what the picture shows of it."""
 
     def __init__(
         self,
@@ -25,15 +26,14 @@ class Drawn:
         shapes: list[Shape],
         joints: F64 | None,
         tag: int,
-        offset: tuple[int, int],
+        window: Window,
         config: WorldConfig,
     ) -> None:
-        self.agent, self.shapes, self.joints, self.tag, self.offset = agent, shapes, joints, tag, offset
+        self.agent, self.shapes, self.joints, self.tag, self.window = agent, shapes, joints, tag, window
         self.height, self.width = config.height, config.width
         self.span = bounds(shapes)
         x0, y0, x1, y1 = self.span
-        ox, oy = offset
-        s = SUPERSAMPLE
+        ox, oy, s = window.x, window.y, window.scale
         self.full_box = ((x0 - ox + 0.5) / s, (y0 - oy + 0.5) / s, (x1 - ox + 0.5) / s, (y1 - oy + 0.5) / s)
         # Picture pixels that the object can touch, clipped to the picture.
         self.left, self.top = (
@@ -49,20 +49,25 @@ class Drawn:
 
     def count_whole(self, canvas: NDArray[np.uint8]) -> None:
         """Count the object's pixels before anything nearer hides them, and those beyond the picture's edge."""
-        s, (ox, oy) = SUPERSAMPLE, self.offset
-        rows = slice(oy + 1 + s * self.top, oy + 1 + s * self.bottom, s)
-        cols = slice(ox + 1 + s * self.left, ox + 1 + s * self.right, s)
+        window = self.window
         x0, y0, x1, y1 = self.full_box
         if x0 >= 0 and y0 >= 0 and x1 <= self.width and y1 <= self.height:
-            self.whole = int(np.count_nonzero(canvas[rows, cols, 3] == self.tag))
+            tags = window.tags(canvas, self.top, self.bottom, self.left, self.right)
+            self.whole = int(np.count_nonzero(tags == self.tag))
             return
         # It reaches beyond the picture: draw it alone on the same pixel grid, whole.
         left, top = math.floor(x0) - 1, math.floor(y0) - 1
         wide, high = math.ceil(x1) + 1 - left, math.ceil(y1) + 1 - top
         wide, high = min(wide, 4 * self.width), min(high, 4 * self.height)
-        alone = np.zeros((high * s, wide * s), np.uint8)
-        outline(alone, self.shapes, (ox + s * left, oy + s * top))
-        self.whole = int(np.count_nonzero(alone[1::s, 1::s]))
+        rows, columns = window.middles(window.y, top, top + high), window.middles(window.x, left, left + wide)
+        first_row, first_column = int(rows[0]), int(columns[0])
+        alone = np.zeros((int(rows[-1]) - first_row + 1, int(columns[-1]) - first_column + 1), np.uint8)
+        outline(alone, self.shapes, (first_column, first_row))
+        if window.plain:
+            s = int(window.scale)
+            self.whole = int(np.count_nonzero(alone[::s, ::s]))
+        else:
+            self.whole = int(np.count_nonzero(alone[(rows - first_row)[:, None], columns - first_column]))
 
     def see(self, tags: NDArray[np.uint8]) -> bool:
         """Take box and visibility from the finished picture's tags; False if too little is seen."""
@@ -84,8 +89,8 @@ class Drawn:
         """Key points (K,3) in picture pixels; seen where the picture shows this very object."""
         if self.joints is None:
             return
-        ox, oy = self.offset
-        xy = np.rint((self.joints[: len(out)] - (ox, oy) + 0.5) / SUPERSAMPLE * 16) / 16
+        window = self.window
+        xy = np.rint((self.joints[: len(out)] - (window.x, window.y) + 0.5) / window.scale * 16) / 16
         out[:, :2] = xy
         for i, (x, y) in enumerate(xy.tolist()):
             if 0 <= x < self.width and 0 <= y < self.height:

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import math
-
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
 from streamer.world.draw import Rgb
+from streamer.world.fronts import FRONTS, Front, Glow, glow_rgb, lay_snow
 from streamer.world.layout import Layout
 from streamer.world.light import Light
 from streamer.world.texture import Cloth, sample
@@ -21,6 +20,9 @@ WALLS: dict[str, tuple[Rgb, ...]] = {
     "pastel": ((226, 190, 160), (176, 206, 200), (232, 214, 150), (222, 168, 164), (186, 192, 220)),
     "concrete": ((156, 158, 160), (128, 134, 140), (178, 176, 170), (104, 112, 122), (188, 190, 194)),
     "sandstone": ((206, 180, 136), (188, 160, 118), (218, 198, 160), (172, 150, 116), (200, 172, 140)),
+    "panel": ((190, 186, 176), (168, 170, 170), (204, 196, 180), (150, 154, 160), (184, 176, 168)),
+    "glass": ((92, 128, 146), (84, 116, 120), (104, 122, 150), (74, 96, 112), (124, 146, 150)),
+    "stucco": ((232, 214, 176), (240, 232, 216), (222, 176, 126), (214, 150, 118), (236, 206, 150)),
     "timber": ((146, 106, 74), (96, 110, 92), (170, 66, 52), (204, 196, 178), (74, 88, 104)),
 }
 SHOPS: tuple[Rgb, ...] = (
@@ -128,7 +130,7 @@ def _facade(
     cloth: Cloth,
     rng: np.random.Generator,
 ) -> F32:
-    """A front (h,w,3) under its light: wall, windows by floors, a shop or a door at the ground, a cornice."""
+    """A front (h,w,3) under its light: the wall, then what its theme puts on it."""
     h, w = max(8, round(height * ppm)), max(8, round(width * ppm))
     grain = cloth.tile(h, w)
     image = np.array(wall, np.float32) * (1 + 0.05 * grain)[..., None].astype(np.float32)
@@ -136,7 +138,28 @@ def _facade(
         step = max(3, round((0.14 if layout.theme == "brick" else 0.28) * ppm))
         image[::step] *= 0.86
     image *= np.linspace(1.06, 0.9, h, dtype=np.float32)[:, None, None]
-    glow: list[tuple[slice, slice, Rgb]] = []
+    front = Front(image, ppm, width, height)
+    glow = (
+        FRONTS[layout.theme](front, wall, light, rng)
+        if layout.theme in FRONTS
+        else _house(front, wall, light, rng)
+    )
+    if light.snow:
+        lay_snow(front)
+    image *= light.ambient.astype(np.float32)
+    if light.lamps:
+        ramp = np.clip(1 - np.linspace(height, 0, h, dtype=np.float32) / 5.5, 0, 1)[:, None, None]
+        image += ramp * np.array((34, 26, 15), np.float32)
+        for rows, cols, rgb in glow:
+            image[rows, cols] = glow_rgb(rows, cols, rgb)
+    return image
+
+
+def _house(front: Front, wall: Rgb, light: Light, rng: np.random.Generator) -> Glow:
+    """Windows by floors, a shop or a door at the ground, a cornice; returns what is lit at night."""
+    image, ppm, width, height = front.image, front.ppm, front.width, front.height
+    h, w = image.shape[:2]
+    glow: Glow = []
 
     def fill(
         x0: float, y0: float, x1: float, y1: float, rgb: Rgb, shine: bool = False
@@ -204,10 +227,4 @@ def _facade(
     fill(0, height - 0.55, width, height - 0.45, dark_trim)
     fill(0, 0, width, 0.35, dark_trim)
     fill(0, 0, 0.08, height, dark_trim)
-    image *= light.ambient.astype(np.float32)
-    if light.lamps:
-        ramp = np.clip(1 - np.linspace(height, 0, h, dtype=np.float32) / 5.5, 0, 1)[:, None, None]
-        image += ramp * np.array((34, 26, 15), np.float32)
-        for rows, cols, rgb in glow:
-            image[rows, cols] = np.array(rgb, np.float32) * (0.82 + 0.06 * math.sin(rows.start + cols.start))
-    return image
+    return glow

@@ -8,7 +8,8 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from streamer.world.camera import MARGIN, SUPERSAMPLE, Camera
-from streamer.world.truth import THEMES, WorldConfig
+from streamer.world.lens import margin_for
+from streamer.world.truth import SEED_THEMES, WorldConfig
 
 REACH_M = 58.0  # nothing is simulated farther along the street than this
 
@@ -52,7 +53,7 @@ class Layout:
 def plan(config: WorldConfig) -> Layout:
     """The layout of this seed."""
     rng = np.random.default_rng([config.seed, 1])
-    theme = THEMES[int(rng.integers(len(THEMES)))]
+    theme = SEED_THEMES[int(rng.integers(len(SEED_THEMES)))]
     hour = float(rng.choice(4, p=(0.16, 0.46, 0.18, 0.20)))
     low, high = ((6.0, 7.6), (8.5, 16.5), (17.2, 19.3), (20.2, 23.6))[int(hour)]
     hour = float(rng.uniform(low, high))
@@ -67,11 +68,15 @@ def plan(config: WorldConfig) -> Layout:
     focal = w / 2 / math.tan(fov / 2)
     # A tall picture would see little of the street: its focal length follows the smaller side.
     focal = min(focal, 2.1 * h) if h * 16 <= w * 9 else focal
-    pitch = math.atan((0.5 - float(rng.uniform(0.2, 0.36))) * h / focal)
+    horizon = float(rng.uniform(0.2, 0.36))  # its place from the top of the picture, as a share of the height
+    if config.view is not None:
+        eye, horizon = _view(config)
+    pitch = math.atan((0.5 - horizon) * h / focal)
     bottom = eye / math.tan(pitch + math.atan(h / 2 / focal))
     z = -near + float(rng.uniform(-0.6, 1.6)) - bottom * math.cos(yaw)
     z = min(z, -near - 2.2)
-    camera = Camera(0.0, eye, z, yaw, pitch, focal, config.height, config.width)
+    margin = margin_for(config.shake, config.height)
+    camera = Camera(0.0, eye, z, yaw, pitch, focal, config.height, config.width, margin)
     shake = float(rng.choice((0.0, 0.0, 0.6, 1.4))) * config.height / 144
     crossing = float(rng.uniform(-4, 4)) if not plaza and rng.random() < 0.45 else None
     if crossing is not None:
@@ -89,6 +94,20 @@ def plan(config: WorldConfig) -> Layout:
         shake_px=min(shake, (MARGIN - 1) / 2),
     )
     return replace(layout, props=tuple(_props(rng, layout)))
+
+
+def _view(config: WorldConfig) -> tuple[float, float]:
+    """Height of the eye in metres and the horizon's place for the view that was asked for.
+
+    "high" looks down from a mast or a third floor, "low" stands at a walker's chest, "street" is any lower mast.
+    """
+    rng = np.random.default_rng([config.seed, 7])
+    (eye_low, eye_high), (top, bottom) = {
+        "street": ((2.3, 6.2), (0.2, 0.36)),
+        "high": ((7.5, 11.0), (-0.35, 0.02)),
+        "low": ((1.0, 1.6), (0.4, 0.5)),
+    }[config.view or "street"]
+    return float(rng.uniform(eye_low, eye_high)), float(rng.uniform(top, bottom))
 
 
 def _props(rng: np.random.Generator, layout: Layout) -> list[Prop]:

@@ -35,6 +35,7 @@ class Light:
     sun_xz: tuple[float, float]
     night: bool
     lamps: bool
+    snow: bool = False
 
 
 def light_at(hour: float, weather: str) -> Light:
@@ -49,14 +50,16 @@ def light_at(hour: float, weather: str) -> Light:
     day = float(np.clip((math.sin((hour - 5.6) / 13.6 * math.pi) if 5.6 < hour < 19.2 else 0.0) * 1.6, 0, 1))
     shadow = 0.16 + 0.34 * day
     if weather != "clear":
-        grey = 0.75 if weather == "overcast" else 0.85
-        dim = 0.93 if weather == "overcast" else 0.84
+        grey = {"overcast": 0.75, "snow": 0.9}.get(weather, 0.85)
+        dim = {"overcast": 0.93, "snow": 0.95, "fog": 0.9}.get(weather, 0.84)
         zenith, horizon = (
             c * (1 - grey) + c.mean() * grey * np.array([0.97, 1.0, 1.03]) for c in (zenith, horizon)
         )
         zenith, horizon = zenith * 0.55 + horizon * 0.42, horizon * dim
         ambient = (ambient * 0.45 + ambient.mean() * 0.55) * dim
-        shadow *= 0.35
+        shadow *= {"fog": 0.12, "snow": 0.25}.get(weather, 0.35)
+        if weather in ("fog", "snow"):  # the whole sky is one pale sheet
+            zenith = zenith * 0.3 + horizon * 0.7
     angle = (hour - 12.5) / 7 * 1.25  # the sun's way from one end of the street to the other
     reach = min(1.6, abs(math.tan(angle)) * 0.8) if 6 < hour < 19 and weather == "clear" else 0.1
     return Light(
@@ -67,4 +70,5 @@ def light_at(hour: float, weather: str) -> Light:
         (math.copysign(reach, angle), -0.25),
         hour < 5.9 or hour > 19.4,
         hour < 6.4 or hour > 18.9,
+        weather == "snow",
     )

@@ -8,12 +8,14 @@ from numpy.typing import NDArray
 from streamer.world.camera import F64
 from streamer.world.draw import Rgb
 from streamer.world.facades import draw_facades
+from streamer.world.fog import SKY_M, Fog
 from streamer.world.layout import Layout
 from streamer.world.light import Light
 from streamer.world.texture import Cloth
 from streamer.world.truth import BUILDING, GRASS, MARKING, PAVEMENT, ROAD, SKY, VEGETATION
 
 F32 = NDArray[np.float32]
+SNOW: Rgb = (238, 242, 248)
 
 PAVING: dict[str, Rgb] = {
     "brick": (168, 158, 146),
@@ -21,21 +23,34 @@ PAVING: dict[str, Rgb] = {
     "concrete": (162, 164, 166),
     "sandstone": (190, 178, 154),
     "timber": (166, 156, 140),
+    "panel": (172, 168, 160),
+    "glass": (150, 154, 160),
+    "stucco": (204, 190, 162),
 }
 
 
-def draw_background(layout: Layout, light: Light, weather: str, seed: int) -> NDArray[np.uint8]:
+def draw_background(layout: Layout, light: Light, weather: str, seed: int, fog: Fog) -> NDArray[np.uint8]:
     """Canvas (h,w,4): colour and semantic tag of everything that never moves but the props."""
     rng = np.random.default_rng([seed, 2])
     cloth = Cloth(rng)
     rays = layout.camera.rays()
     colour, tags = _sky(layout, light, weather, cloth, rays, rng)
-    _ground(layout, light, weather, cloth, rays, colour, tags)
+    everywhere = np.full(tags.shape, True)
+    fog.fade(colour, SKY_M * (1 - 0.9 * np.clip(rays[:, :, 1] * 1.2, 0, 1)), everywhere)
+    ground = _ground(layout, light, weather, cloth, rays, colour, tags)
+    fog.fade(colour, _far(layout, rays), ground)
+    still = colour.copy() if fog.reach_m is not None else colour
     draw_facades(layout, light, cloth, colour, tags, rng)
+    fog.fade(colour, (layout.facade_z - layout.camera.z) / rays[:, :, 2], (colour != still).any(axis=2))
     canvas = np.empty((*tags.shape, 4), np.uint8)
     canvas[:, :, :3] = np.clip(np.rint(colour), 0, 255).astype(np.uint8)
     canvas[:, :, 3] = tags
     return canvas
+
+
+def _far(layout: Layout, rays: F64) -> F64:
+    """Metres along the camera's axis to the ground that each pixel shows, (h,w)."""
+    return np.minimum(layout.camera.y / np.maximum(-rays[:, :, 1], 1e-3), SKY_M)
 
 
 def _sky(
@@ -48,13 +63,17 @@ def _sky(
     # Clouds lie on a plane high above: they crowd together towards the horizon.
     rise = np.maximum(up, 0.02)
     cover = cloth.at(rays[:, :, 0] / rise * 12 + 40, rays[:, :, 2] / rise * 12, soft=True)
-    amount = {"clear": float(rng.uniform(0.1, 0.9)), "overcast": 0.5, "rain": 0.4}[weather]
+    chance = float(rng.uniform(0.1, 0.9))
+    amount = {"clear": chance, "overcast": 0.5, "rain": 0.4, "fog": 0.0, "snow": 0.2}[weather]
     alpha = np.clip(cover * 2.2, 0, 1)[..., None] * amount * np.clip(up * 8, 0, 1)[..., None]
     colour += alpha * (light.horizon * 0.5 + 255 * 0.5 * light.ambient - colour)
     if light.night and weather == "clear":
+        stars = rng.spawn(1)[
+            0
+        ]  # dice of their own: the houses under a starry sky are those of any other night
         for _ in range(max(20, h * w // 4000)):
-            y, x = int(rng.integers(h)), int(rng.integers(w))
-            colour[y, x] += float(rng.uniform(30, 150))
+            y, x = int(stars.integers(h)), int(stars.integers(w))
+            colour[y, x] += float(stars.uniform(30, 150))
     tags = np.full((h, w), SKY, np.uint8)
     # Far roofs and tree tops behind the street's own houses.
     skyline = np.repeat(rng.uniform(0.02, 0.11, w // 18 + 2), 18)[:w]
@@ -65,6 +84,13 @@ def _sky(
         colour[inside] = tone * (1 - mix) + light.horizon * mix
         tags[inside] = tag
     return colour, tags
+
+
+def _snow_cover(kind: NDArray[np.uint8], z: F64, road_m: float, coarse: F64, fine: F64) -> F64:
+    """How much of the ground is white, (h,w): grass wholly, pavements nearly, the road between its wheel tracks."""
+    most = np.select([kind == GRASS, kind == PAVEMENT, kind == MARKING], [0.97, 0.84, 0.4], 0.6)
+    tracks = np.exp(-(((np.mod(z / (road_m / 2), 1) - 0.5) * 4.2) ** 2)) * np.isin(kind, (ROAD, MARKING))
+    return np.asarray(np.clip(most * (1 - 0.75 * tracks) + 0.16 * coarse + 0.05 * fine, 0.05, 1), np.float64)
 
 
 def _lamp_light(layout: Layout, x: F64, z: F64) -> F64:
@@ -78,7 +104,8 @@ def _lamp_light(layout: Layout, x: F64, z: F64) -> F64:
 
 def _ground(
     layout: Layout, light: Light, weather: str, cloth: Cloth, rays: F64, colour: F32, tags: NDArray[np.uint8]
-) -> None:
+) -> NDArray[np.bool_]:
+    """Draw the ground and return where it lies, (h,w)."""
     camera = layout.camera
     below = rays[:, :, 1] < -0.004
     reach = camera.y / np.maximum(-rays[:, :, 1], 0.004)
@@ -124,6 +151,8 @@ def _ground(
     grass = np.array((88, 118, 58)) * (1 + 0.22 * coarse + 0.2 * fine)[..., None]
     base[lawn] = grass[lawn]
     kind[lawn] = GRASS
+    if weather == "snow":
+        base += _snow_cover(kind, z, road_m, coarse, fine)[..., None] * (np.array(SNOW) - base)
     glow = _lamp_light(layout, x, z)[..., None] if light.lamps else 0.0
     lighting = light.ambient * 0.98 + np.array((0.85, 0.68, 0.42)) * np.minimum(glow, 1.1) * 0.75
     if weather == "rain":
@@ -137,3 +166,4 @@ def _ground(
     out += haze * (light.horizon - out)
     colour[below] = out[below]
     tags[below] = kind[below]
+    return np.asarray(below, np.bool_)

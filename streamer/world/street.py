@@ -15,16 +15,20 @@ from numpy.typing import NDArray
 from streamer.types import frozen_array
 from streamer.world.agents import Agent
 from streamer.world.bicycles import bicycle_shapes
-from streamer.world.camera import F64, MARGIN, SUPERSAMPLE
+from streamer.world.camera import F64
 from streamer.world.dogs import dog_shapes
 from streamer.world.draw import FIRST_OBJECT, MAX_OBJECTS, Shape, Tint, paint
 from streamer.world.drawn import Drawn
+from streamer.world.fog import Fog, snow_on
+from streamer.world.headlights import Headlights
 from streamer.world.layout import Layout, Prop, plan
+from streamer.world.lens import Lens, Window
 from streamer.world.light import Light, light_at
+from streamer.world.pairs import clean_config
 from streamer.world.people import person_shapes
 from streamer.world.poses import FALLEN, pose
 from streamer.world.props import Sprite, make_sprite
-from streamer.world.scenery import draw_background
+from streamer.world.scenery import SNOW, draw_background
 from streamer.world.shadows import Footprint, Shadows
 from streamer.world.traffic import Traffic
 from streamer.world.truth import (
@@ -42,6 +46,8 @@ from streamer.world.truth import (
 from streamer.world.vehicles import vehicle_shapes
 from streamer.world.weather import Weather
 
+LOW_EYE_M, HIGH_EYE_M = 2.0, 7.0  # below and above these the caption says from where the street is seen
+
 
 class World:
     """One street. Not thread-safe; two worlds of one configuration give the same frames."""
@@ -52,31 +58,41 @@ class World:
         self.light: Light = light_at(self.layout.hour, config.weather)
         self.traffic = Traffic(config, self.layout)
         self._frame = 0
-        self._shake = np.random.default_rng([config.seed, 4])
-        self._weather = Weather(config, self.light, self.layout)
+        self._twin: World | None = None
         camera = self.layout.camera
+        self._lens = Lens(config, camera.margin, self.layout.shake_px)
+        self._weather = Weather(config, self.light, self.layout, self._lens)
+        self._fog = Fog(config.weather, self.light, config.seed)
         red, green, blue = self.light.ambient.tolist()
         self._tint: Tint = (red, green, blue)
         self._lamps = [(p.x, p.z) for p in self.layout.props if p.kind == "lamp"]
-        background = draw_background(self.layout, self.light, config.weather, config.seed)
-        made = (make_sprite(camera, p, self._tint, self.light.lamps) for p in self.layout.props)
-        self._sprites: list[Sprite] = sorted((s for s in made if s is not None), key=lambda s: -s.z)
+        background = draw_background(self.layout, self.light, config.weather, config.seed, self._fog)
+        made = ((make_sprite(camera, p, self._tint, self.light.lamps), p) for p in self.layout.props)
+        sprites = [(sprite, prop) for sprite, prop in made if sprite is not None]
+        for sprite, prop in sprites:
+            self._weather_sprite(sprite, camera.depth_of(prop.x, 0.5, prop.z))
+        self._sprites: list[Sprite] = sorted((s for s, _ in sprites), key=lambda s: -s.z)
         shadows = self._shadows = Shadows(camera, self.light)
         for rows, cols, mask, level in shadows.masks([_prop_footprint(p) for p in self.layout.props]):
             ground = background[rows, cols]
             cv2.copyTo(shadows.darker(ground, level), mask, ground)
         self._background = background
         self._dark = shadows.darker(background, 0), shadows.darker(background, 1)
+        self._headlights = Headlights(camera, background) if self.light.lamps else None
         self._canvas = background.copy()
 
     @property
     def caption(self) -> str:
-        """The scene in words, without who is in it."""
-        hour = self.layout.hour
+        """The scene in words, without who is in it: the houses, the light, the weather, from where it is seen."""
+        hour, eye = self.layout.hour, self.layout.camera.y
         time = "night" if self.light.night else "dawn" if hour < 8 else "dusk" if hour > 17 else "day"
+        time += " under lamps" if self.light.lamps else ""
+        seen = (
+            ", seen from high up" if eye > HIGH_EYE_M else ", seen from low down" if eye < LOW_EYE_M else ""
+        )
         place = "square" if self.layout.plaza else "street"
-        sky = {"clear": "clear sky", "overcast": "overcast sky", "rain": "rain"}[self.config.weather]
-        return f"A {self.layout.theme} {place} by {time}, {sky}"
+        sky = {"clear": "clear sky", "overcast": "overcast sky"}.get(self.config.weather, self.config.weather)
+        return f"A {self.layout.theme} {place} by {time}, {sky}{seen}"
 
     def step(self) -> tuple[NDArray[np.uint8], Truth]:
         """The next frame: picture uint8 (H,W,3) RGB and its truth. The first call gives time 0."""
@@ -87,18 +103,38 @@ class World:
         agents = [a for a in self.traffic.agents() if self._near(a)][:MAX_OBJECTS]
         for rows, cols, mask, level in self._shadows.masks([_footprint(a) for a in agents]):
             cv2.copyTo(self._dark[level][rows, cols], mask, canvas[rows, cols])
+        if self._headlights is not None:
+            for rows, cols, mask, level in self._headlights.beams(agents):
+                cv2.copyTo(self._headlights.bright[level][rows, cols], mask, canvas[rows, cols])
         agents.sort(key=lambda a: (-a.z - (0.01 if a.label == BICYCLE else 0.0), a.id))
-        offset = self._offset()
-        drawn = self._paint_all(canvas, agents, offset)
-        picture, truth = self._develop(canvas, drawn, offset, time_s)
+        window = self._lens.window(time_s)
+        drawn = self._paint_all(canvas, agents, window)
+        self._weather.glow(canvas)
+        picture, truth = self._develop(canvas, drawn, window, time_s)
         self._frame += 1
         return picture, truth
+
+    def step_pair(self) -> tuple[NDArray[np.uint8], NDArray[np.uint8], Truth]:
+        """The next frame as `step` gives it, the clean picture uint8 (H,W,3) of the same moment, and their truth.
+
+        The clean one is drawn by a second street that is built at the first call; without any fault it is a copy.
+        """
+        config = clean_config(self.config)
+        if config == self.config:
+            picture, truth = self.step()
+            return picture, picture.copy(), truth
+        if self._twin is None:
+            self._twin = World(config)
+        self._twin.skip(self._frame - self._twin._frame)
+        clean, _ = self._twin.step()
+        picture, truth = self.step()
+        return picture, clean, truth
 
     def skip(self, frames: int) -> None:
         """Let this many frames pass undrawn; the frames after them are what they would have been anyway."""
         for _ in range(frames):
             self._advance()
-            self._offset()
+            self._lens.window(self._frame / self.config.fps)
             self._weather.skip()
             self._frame += 1
 
@@ -114,12 +150,12 @@ class World:
     def _near(self, agent: Agent) -> bool:
         return self.layout.camera.depth_of(agent.x, 0.5, agent.z) > 1.0
 
-    def _offset(self) -> tuple[int, int]:
-        """Top-left of the picture on the canvas; a shaking camera moves it."""
-        sway = self._shake.normal(0, 1, 2) * self.layout.shake_px
-        limit = MARGIN - 1
-        dx, dy = (int(np.clip(round(float(v)), -limit, limit)) for v in sway)
-        return MARGIN + dx, MARGIN + dy
+    def _weather_sprite(self, sprite: Sprite, depth_m: float) -> None:
+        """Snow and fog on what stands still."""
+        if self.light.snow:
+            white = np.clip(np.array(SNOW) * self.light.ambient, 0, 255)
+            snow_on(sprite.pixels, sprite.mask, white, round(0.09 * self.layout.camera.focal_px / depth_m))
+        self._fog.fade_sprite(sprite.pixels, depth_m)
 
     def _light_on(self, agent: Agent) -> Tint:
         if not self.light.lamps:
@@ -160,10 +196,9 @@ class World:
             )
         )
 
-    def _paint_all(
-        self, canvas: NDArray[np.uint8], agents: list[Agent], offset: tuple[int, int]
-    ) -> list[Drawn]:
+    def _paint_all(self, canvas: NDArray[np.uint8], agents: list[Agent], window: Window) -> list[Drawn]:
         """Objects and props from far to near; each object's whole area is counted as it is drawn."""
+        camera = self.layout.camera
         drawn: list[Drawn] = []
         sprites = iter(self._sprites)
         sprite = next(sprites, None)
@@ -172,10 +207,12 @@ class World:
                 sprite.stamp(canvas)
                 sprite = next(sprites, None)
             shapes, joints = self._shapes(agent)
-            item = Drawn(agent, shapes, joints, FIRST_OBJECT + len(drawn), offset, self.config)
+            item = Drawn(agent, shapes, joints, FIRST_OBJECT + len(drawn), window, self.config)
             if item.in_picture:
-                paint(canvas, shapes, item.tag)
+                paint(canvas, shapes, item.tag, self._fog.veil(camera.depth_of(agent.x, 0.5, agent.z)))
                 item.count_whole(canvas)
+                if self._headlights is not None:
+                    self._headlights.glow(canvas, agent)
                 drawn.append(item)
         while sprite is not None:
             sprite.stamp(canvas)
@@ -185,14 +222,11 @@ class World:
     # ------------------------------------------------------------------------------------------------ the truth
 
     def _develop(
-        self, canvas: NDArray[np.uint8], drawn: list[Drawn], offset: tuple[int, int], time_s: float
+        self, canvas: NDArray[np.uint8], drawn: list[Drawn], window: Window, time_s: float
     ) -> tuple[NDArray[np.uint8], Truth]:
         height, width = self.config.height, self.config.width
-        ox, oy = offset
-        view = canvas[oy : oy + SUPERSAMPLE * height, ox : ox + SUPERSAMPLE * width]
-        tags = np.ascontiguousarray(view[1::SUPERSAMPLE, 1::SUPERSAMPLE, 3])
-        small = cv2.resize(view, (width, height), interpolation=cv2.INTER_AREA)
-        picture = self._weather.develop(cv2.cvtColor(small, cv2.COLOR_RGBA2RGB))
+        tags = np.ascontiguousarray(window.tags(canvas, 0, height, 0, width))
+        picture = self._weather.develop(window.picture(canvas, height, width), time_s)
 
         kept: list[Drawn] = []
         rows = np.full(256, -1, np.int16)

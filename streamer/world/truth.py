@@ -25,8 +25,11 @@ KEYPOINTS = (
     "head", "left_shoulder", "right_shoulder", "left_elbow", "right_elbow", "left_wrist", "right_wrist",
     "left_hip", "right_hip", "left_knee", "right_knee", "left_ankle", "right_ankle",
 )  # fmt: skip
-WEATHERS = ("clear", "overcast", "rain")
-THEMES = ("brick", "pastel", "concrete", "sandstone", "timber")
+WEATHERS = ("clear", "overcast", "rain", "fog", "snow")
+SEED_THEMES = ("brick", "pastel", "concrete", "sandstone", "timber")  # what a seed alone may draw
+THEMES = (*SEED_THEMES, "panel")
+TEST_THEMES = ("glass", "stucco")  # never drawn: they are kept for streets that no training has seen
+VIEWS = ("street", "high", "low")
 
 PERSON, CAR, BUS, BICYCLE, DOG = range(5)
 NO_ACTION = -1
@@ -41,7 +44,11 @@ class WorldConfig:
     """One street. Sizes in pixels, `hour` of the day 0..24, `noise` the sensor's sigma in grey levels (0 = none).
 
     `people` counts pedestrians, `vehicles` cars, buses and bicycles (moving or parked), `dogs` dogs. None = drawn from
-    the seed.
+    the seed. `theme` is one of THEMES or TEST_THEMES; `view` one of VIEWS, None = as the seed has it.
+
+    The camera's faults, all off by default: `shake` px of sway in a picture 144 rows high (None = as the seed has it,
+    0 = none), `zoom` 0..1 how much nearer it slowly comes and goes, `blur` sigma in px at 144 rows, `exposure` 0..1
+    how far its gain drifts (1: half to double), `compression` JPEG quality 2..95 (0 = none).
     Raises SightlineError for a value that has no meaning.
     """
 
@@ -56,6 +63,12 @@ class WorldConfig:
     hour: float | None = None
     noise: float | None = None
     theme: str | None = None
+    view: str | None = None
+    shake: float | None = None
+    zoom: float = 0.0
+    blur: float = 0.0
+    exposure: float = 0.0
+    compression: int = 0
 
     def __post_init__(self) -> None:
         for name, value, low, high in (
@@ -68,19 +81,25 @@ class WorldConfig:
             ("dogs", self.dogs, 0, MAX_DOGS),
             ("hour", self.hour, 0, 24),
             ("noise", self.noise, 0, 60),
+            ("shake", self.shake, 0, 12),
+            ("zoom", self.zoom, 0, 1),
+            ("blur", self.blur, 0, 6),
+            ("exposure", self.exposure, 0, 1),
+            ("compression", self.compression or 2, 2, 95),
         ):
             if value is not None and not (math.isfinite(value) and low <= value <= high):
                 raise SightlineError(
                     f"{name} = {value} is out of range", where="world", mend=f"use {low} to {high}"
                 )
-        if self.weather not in WEATHERS:
-            raise SightlineError(
-                f"unknown weather {self.weather!r}", where="world", mend=f"use one of {', '.join(WEATHERS)}"
-            )
-        if self.theme is not None and self.theme not in THEMES:
-            raise SightlineError(
-                f"unknown theme {self.theme!r}", where="world", mend=f"use one of {', '.join(THEMES)}"
-            )
+        for name, word, known in (
+            ("weather", self.weather, WEATHERS),
+            ("theme", self.theme or SEED_THEMES[0], (*THEMES, *TEST_THEMES)),
+            ("view", self.view or VIEWS[0], VIEWS),
+        ):
+            if word not in known:
+                raise SightlineError(
+                    f"unknown {name} {word!r}", where="world", mend=f"use one of {', '.join(known)}"
+                )
 
 
 @dataclass(frozen=True, slots=True)

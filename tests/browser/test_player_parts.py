@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from playwright.sync_api import Browser, Page
 
-from streamer.masks import rle_from_mask
+from streamer.masks import rle_from_mask, runs_from_map
 from tests.browser.conftest import LiveSite
 
 
@@ -107,3 +107,49 @@ def test_masks_are_painted_as_they_were_encoded(page: Page, shape: tuple[int, in
             {"size_hw": list(rle.size_hw), "counts": list(rle.counts)},
         )
         assert np.array_equal(np.array(painted).reshape(shape) == 7, mask)
+
+
+def test_a_map_of_classes_is_painted_as_it_was_encoded(page: Page) -> None:
+    classes = np.random.default_rng(4).choice(np.array([0, 1, 2, 255], np.uint8), (9, 14))
+    values, counts = runs_from_map(classes)
+    painted = page.evaluate(
+        """(map) => {
+          const pixels = new Uint32Array(map.size_hw[0] * map.size_hw[1]);
+          paintMap(pixels, map, (value) => value + 1);
+          return [...pixels];
+        }""",
+        {"size_hw": [9, 14], "values": values.tolist(), "counts": counts.tolist()},
+    )
+    assert np.array_equal(np.array(painted).reshape(9, 14), np.where(classes == 255, 0, classes + 1))
+
+
+def test_a_bone_needs_both_its_ends_to_be_seen(page: Page) -> None:
+    names = ["left_hip", "left_knee", "left_ankle", "right_hip"]
+    points = [[1, 2, 0.9], [3, 4, 0.5], [5, 6, 0.1], [7, 8, 0.9]]
+    found = page.evaluate("([points, names]) => bones(points, names)", [points, names])
+    assert found == [[[1, 2], [7, 8]], [[1, 2], [3, 4]]]
+
+
+def test_each_layer_draws_where_it_belongs_and_nowhere_when_it_is_off(page: Page) -> None:
+    drawn = page.evaluate(
+        """() => {
+          const canvas = document.createElement("canvas");
+          [canvas.width, canvas.height] = [100, 100];
+          const overlay = new Overlay(canvas);
+          const result = {
+            source_hw: [100, 100], keypoint_names: ["left_hip", "left_knee"],
+            semantic: { size_hw: [2, 20], names: ["road"], values: [255, 0], counts: [20, 20] },
+            actions: [{ track_id: 7, name: "sit_down", score: 1 }, { track_id: null, name: "walk", score: 1 }],
+            objects: [{ id: 7, label: "person", score: 1, box_xyxy: [20, 20, 60, 70], mask: null,
+              keypoints: [[30, 30, 1], [30, 60, 1]] }, { id: 8, label: "car", score: 1, box_xyxy: [70, 0, 90, 9] }],
+          };
+          const alpha = (x, y) => canvas.getContext("2d").getImageData(x, y, 1, 1).data[3];
+          return ["skeletons", "ground", "labels", "boxes"].map((layer) => {
+            overlay.draw(result, { layers: new Set([layer]), trails: new Map() });
+            return [alpha(30, 45), alpha(90, 50), alpha(10, 50), alpha(25, 74)].map((value) => value > 0);
+          });
+        }"""
+    )
+    bone, ground = [True, False, False, False], [False, True, False, False]
+    action, nothing = [False, False, False, True], [False] * 4
+    assert drawn == [bone, ground, action, nothing]

@@ -96,7 +96,7 @@ class StagedTask(CountingTask):
         return {"images": np.stack([f.image for f in frames])}
 
     def follow_inputs(
-        self, looked: Sequence[Tensors], states: Sequence[int]
+        self, looked: Sequence[Tensors], frames: Sequence[Frame], states: Sequence[int]
     ) -> dict[str, np.ndarray[Any, Any]]:
         return {"seen": np.stack([one["seen"] for one in looked]), "counts": np.array(states, np.int64)}
 

@@ -20,7 +20,7 @@ import psutil
 import pytest
 import torch
 
-from engines.models.street import Street, StreetConfig, save_street
+from engines.models.street_family import Street, StreetConfig, save_street
 from streamer.cli import run
 from streamer.client import Client
 from streamer.sinks.redis_child import socket_path_for

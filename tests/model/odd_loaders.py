@@ -10,7 +10,7 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from engines.models.street import (
+from engines.models.street_family import (
     INPUT_NAMES,
     OUTPUT_NAMES,
     Street,

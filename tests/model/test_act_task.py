@@ -104,7 +104,7 @@ def test_a_gap_or_time_running_back_ends_the_clip(later_s: float) -> None:
     _, before = follow([0.0, 0.32, 0.64])
     assert before.known == 3 and before.judged
     looked = [{"feature": np.zeros(D, np.float32), "position": TASK.look_inputs([frame(later_s)])["tick"][0]}]
-    inputs = TASK.follow_inputs(looked, [before])
+    inputs = TASK.follow_inputs(looked, [frame(later_s)], [before])
     assert inputs["ring_valid"].sum() == 0 and inputs["position"].tolist() == [0]  # judged alone
     [perception], after = follow([later_s], [answer(feature=9.0)], before)
     assert names(perception) == [] and after.known == 1 and after.judged == ()
@@ -143,7 +143,7 @@ def test_staged_and_whole_inputs_say_the_same() -> None:
     whole = TASK.preprocess(frames, states)
     look = TASK.look_inputs(frames)
     looked = [{"feature": np.full(D, i, np.float32), "position": tick} for i, tick in enumerate(look["tick"])]
-    staged = TASK.follow_inputs(looked, states)
+    staged = TASK.follow_inputs(looked, frames, states)
     assert np.array_equal(look["images"], whole["images"])
     assert np.array_equal(staged.pop("position"), whole["tick"])
     assert staged.pop("feature")[:, 0].tolist() == [0, 1, 2]

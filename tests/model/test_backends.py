@@ -18,7 +18,7 @@ from engines.backends import torch as reference_backend
 from engines.backends.openvino import parts, properties, sizes_for
 from engines.backends.registry import Artefact, Lanes
 from engines.build import export, inputs, parity
-from engines.models.street import INPUT_NAMES, OUTPUT_NAMES, Street, StreetConfig, save_street
+from engines.models.street_family import INPUT_NAMES, OUTPUT_NAMES, Street, StreetConfig, save_street
 from engines.zoo import FAMILIES
 from streamer.errors import EngineError
 from streamer.ports import Engine, EngineSpec

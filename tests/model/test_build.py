@@ -20,7 +20,7 @@ import torch
 from engines.backends.registry import Artefact, Lanes
 from engines.build import Family, Recipe, cache, ensure_built
 from engines.build.recipe import header, sources_of
-from engines.models.street import Street, StreetConfig, save_street
+from engines.models.street_family import Street, StreetConfig, save_street
 from engines.zoo import FAMILIES, find_weights, list_models, open_engine, recipe_for, task_for
 from streamer.errors import EngineError, ParityError
 from streamer.ports import EngineSpec, TensorSpec

@@ -148,3 +148,88 @@ def test_every_precision_has_limits_and_the_fine_ones_are_finer() -> None:
     fine, coarse = LIMITS["f32"].clean, LIMITS["bf16"].clean
     for name in parity.Rounding.__dataclass_fields__:
         assert getattr(fine, name) < getattr(coarse, name)
+
+
+@pytest.fixture
+def talkative(answer: Answer) -> Answer:
+    """An answer of a model with every head."""
+    rng = np.random.default_rng(5)
+    n = K + Q
+    shapes: dict[str, Any] = {
+        "key_features": rng.normal(size=(B, 4, H, W)),
+        "key_embed": rng.normal(size=(B, n, 12)),
+        "key_logits": rng.normal(size=(B, n, 3)),
+        "key_offset": rng.normal(0, 0.2, (B, n, 3, 2)),
+        "object_feature": rng.normal(size=(B, n, 8)),
+        "clip_feature": rng.normal(size=(B, 8)),
+        "action_logits": rng.normal(size=(B, K, 5)),
+        "scene_logits": rng.normal(size=(B, 5)),
+    }
+    semantic = rng.integers(0, 5, (B, H, W), dtype=np.uint8)
+    return {**answer, **{k: v.astype(np.float32) for k, v in shapes.items()}, "semantic": semantic}
+
+
+HEADS = {
+    "key_features": "key_features",
+    "key_embed": "key_kernels",
+    "key_logits": "key_scores",
+    "key_offset": "key_guesses",
+    "object_feature": "object_features",
+    "clip_feature": "clip_features",
+    "action_logits": "actions",
+    "scene_logits": "scene_actions",
+}
+
+
+@pytest.mark.parametrize("precision", ["f32", "f16", "bf16"])
+@pytest.mark.parametrize("name", HEADS)
+def test_a_drift_of_a_head_is_refused_with_its_number(
+    talkative: Answer, valid: NDArray[np.float32], precision: str, name: str
+) -> None:
+    limit = getattr(LIMITS[precision].clean, HEADS[name])
+    noise = np.random.default_rng(2).normal(size=talkative[name].shape).astype(np.float32)
+    with pytest.raises(ParityError, match=rf"{HEADS[name]} \S+ over {limit:.2g}"):
+        judge(talkative, changed(talkative, **{name: talkative[name] + 20 * limit * noise}), valid, precision)
+    assert judge(
+        talkative, changed(talkative, **{name: talkative[name] + 0.1 * limit * noise}), valid, precision
+    )
+    bad = changed(talkative)
+    bad[name][3, 0] = np.nan
+    with pytest.raises(ParityError, match="nan"):
+        judge(talkative, bad, valid, precision)
+
+
+@pytest.mark.parametrize("precision", ["f32", "bf16"])
+def test_of_a_map_few_cells_may_be_of_another_class(
+    talkative: Answer, valid: NDArray[np.float32], precision: str
+) -> None:
+    limit = LIMITS[precision].clean.semantic_flips
+    cells = talkative["semantic"].size
+    for share, right in ((0.5, True), (1.5, False)):
+        other = changed(talkative)
+        other["semantic"].ravel()[: int(share * limit * cells)] += 1
+        if right:
+            assert judge(talkative, other, valid, precision)
+        else:
+            with pytest.raises(ParityError, match="semantic_flips"):
+                judge(talkative, other, valid, precision)
+
+
+def test_rows_of_heads_follow_their_pairs_and_empty_slots_hold_anything(
+    talkative: Answer, valid: NDArray[np.float32]
+) -> None:
+    order = np.concatenate([np.arange(K), K + np.random.default_rng(1).permutation(Q)])
+    by_row = [n for n, a in talkative.items() if a.shape[1:2] == (K + Q,)]
+    other = changed(talkative, **{name: talkative[name][:, order] for name in by_row})
+    for name in (*by_row, "action_logits"):
+        other[name][:, 2:K] = np.nan
+    [batch] = judge(talkative, other, valid)["batches"]
+    assert set(batch["clean"].values()) == {0.0} and len(by_row) == 8
+
+
+def test_a_model_without_masks_is_compared_in_all_else(answer: Answer, valid: NDArray[np.float32]) -> None:
+    for name in ("mask_embed", "mask_features"):
+        del answer[name]
+    assert judge(answer, changed(answer), valid)
+    with pytest.raises(ParityError, match="queries"):
+        judge(answer, changed(answer, next_hs=answer["next_hs"] * 1.1), valid)

@@ -222,7 +222,7 @@ def test_bfloat16_is_bfloat16_in_the_graph(weights: Path, tmp_path: Path) -> Non
 
 
 def test_other_backends_and_f32_get_the_module_itself(weights: Path) -> None:
-    module = load_module("engines.models.street:load_street", weights)
+    module = load_module("engines.models.street_family:load_street", weights)
     assert as_served(typed(weights, "f32"), module, {}) is module
     assert as_served(dataclasses.replace(typed(weights, "bf16"), backend="openvino"), module, {}) is module
     recipe = typed(weights, "f16")

@@ -266,7 +266,7 @@ def test_a_remembered_picture_counts_only_while_the_source_keeps_its_shape() -> 
     assert packed["prev_valid"].tolist() == [0.0, 1.0, 0.0]
     assert packed["content_hw"].tolist() == [[64.0, 85.0], [64.0, 85.0], [64.0, 64.0]]
     looked = [{"memory": np.zeros((S, D)), "extent_hw": extent} for extent in packed["content_hw"]]
-    staged = by.follow_inputs(looked, [by.initial_state(), state, state])
+    staged = by.follow_inputs(looked, [frame(), frame(), other], [by.initial_state(), state, state])
     assert staged["prev_valid"].tolist() == [0.0, 1.0, 0.0]
     assert (staged["prev_memory"][1] == 6.0).all() and staged["memory"].shape == (3, S, D)
 
@@ -298,6 +298,6 @@ def test_batches_of_unequal_length_and_wrong_pictures_are_refused() -> None:
     with pytest.raises(ValueError, match="2 frames with 1 states"):
         by.preprocess([frame(), frame()], [by.initial_state()])
     with pytest.raises(ValueError, match="0 looks"):
-        by.follow_inputs([], [])
+        by.follow_inputs([], [], [])
     with pytest.raises(ValueError, match="1 frames, 1 states, 3 answers"):
         by.postprocess(stacked(streams()[0]), [frame()], [by.initial_state()])

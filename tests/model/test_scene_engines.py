@@ -170,7 +170,7 @@ def test_streams_are_judged_in_two_stages_as_by_the_reference(
         given = frames(3, 0.16 * k)  # each second frame is due
         looks = engine.look.infer(task.look_inputs(given))
         rows = [{name: array[i] for name, array in looks.items()} for i in range(3)]
-        outputs = engine.follow.infer(task.follow_inputs(rows, states))
+        outputs = engine.follow.infer(task.follow_inputs(rows, given, states))
         wanted = reference.infer(task.preprocess(given, plain))
         assert np.abs(outputs["logits"] - wanted["logits"]).max() < 1e-4
         assert np.abs(outputs["next_feature"] - wanted["next_feature"]).max() < 1e-4

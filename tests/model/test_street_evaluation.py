@@ -12,9 +12,9 @@ from numpy.typing import NDArray
 
 from engines.evaluation.coco import PictureBoxes, average_precision
 from engines.evaluation.street import FIRST_HELD_OUT_SEED, StreetScores, difficult, evaluate_street
-from engines.training.clips import HELD_OUT_SEEDS
 from streamer.geometry import cxcywh_from_xyxy
 from streamer.world import LABELS, Truth, World, WorldConfig
+from streamer.world.splits import SPLITS
 
 HW = (96, 160)
 SLOTS, ROWS, DIM, CHANNELS = 16, 32, 4, 32
@@ -173,4 +173,4 @@ def test_a_difficult_object_left_out_takes_its_finder_with_it() -> None:
 
 
 def test_held_out_worlds_are_out_of_training_reach() -> None:
-    assert FIRST_HELD_OUT_SEED in HELD_OUT_SEEDS
+    assert FIRST_HELD_OUT_SEED in SPLITS["heldout"]

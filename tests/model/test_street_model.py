@@ -11,7 +11,13 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from engines.models.street import OUTPUT_NAMES, Street, StreetConfig, example_inputs, load_street, save_street
+from engines.models.street_family import (
+    Street,
+    StreetConfig,
+    example_inputs,
+    load_street,
+    save_street,
+)
 from engines.training.street import PRESETS
 from streamer.errors import EngineError
 
@@ -39,7 +45,7 @@ def model() -> Street:
 
 def run(model: Street, inputs: tuple[torch.Tensor, ...]) -> dict[str, torch.Tensor]:
     with torch.inference_mode():
-        return dict(zip(OUTPUT_NAMES, model(*inputs), strict=True))
+        return dict(zip(model.output_names, model(*inputs), strict=True))
 
 
 def test_outputs_have_the_promised_shapes_at_the_served_size() -> None:
@@ -59,21 +65,23 @@ def test_outputs_have_the_promised_shapes_at_the_served_size() -> None:
 
 
 def test_what_lies_in_empty_slots_changes_nothing(model: Street) -> None:
-    images, hs, boxes, valid = example_inputs(3, SMALL)
+    images, hs, boxes, valid, *ring = example_inputs(3, SMALL)
     assert 0 < valid.sum() < valid.numel()
     empty = (1 - valid).bool()
     other_hs, other_boxes = hs.clone(), boxes.clone()
     other_hs[empty] = 1e3
     other_boxes[empty] = 0.0  # a box without size, as an unused slot holds it
-    first, second = run(model, (images, hs, boxes, valid)), run(model, (images, other_hs, other_boxes, valid))
+    first = run(model, (images, hs, boxes, valid, *ring))
+    second = run(model, (images, other_hs, other_boxes, valid, *ring))
     used = torch.cat((valid.bool(), torch.ones(3, SMALL.object_queries, dtype=torch.bool)), dim=1)
-    for name in ("pred_logits", "pred_boxes", "mask_embed", "next_hs"):
+    for name in ("pred_logits", "pred_boxes", "next_hs", "key_embed", "object_feature"):
         torch.testing.assert_close(first[name][used], second[name][used], atol=1e-5, rtol=0)
 
 
 def test_a_valid_track_does_change_the_answer(model: Street) -> None:
-    images, hs, boxes, valid = example_inputs(1, SMALL)
-    with_tracks, without = run(model, (images, hs, boxes, valid)), run(model, (images, hs, boxes, valid * 0))
+    images, hs, boxes, valid, *ring = example_inputs(1, SMALL)
+    with_tracks = run(model, (images, hs, boxes, valid, *ring))
+    without = run(model, (images, hs, boxes, valid * 0, *ring))
     k = SMALL.track_slots
     assert (with_tracks["pred_logits"][:, k:] - without["pred_logits"][:, k:]).abs().max() > 1e-4
 
@@ -89,11 +97,11 @@ def test_pictures_of_a_batch_do_not_meet(model: Street) -> None:
 
 
 def test_track_rows_answer_in_the_order_of_their_slots(model: Street) -> None:
-    images, hs, boxes, _ = example_inputs(1, SMALL)
+    images, hs, boxes, _, *ring = example_inputs(1, SMALL)
     valid = torch.ones(1, SMALL.track_slots)
     order = torch.randperm(SMALL.track_slots, generator=torch.Generator().manual_seed(3))
-    first = run(model, (images, hs, boxes, valid))
-    second = run(model, (images, hs[:, order], boxes[:, order], valid))
+    first = run(model, (images, hs, boxes, valid, *ring))
+    second = run(model, (images, hs[:, order], boxes[:, order], valid, *ring))
     k = SMALL.track_slots
     torch.testing.assert_close(
         first["pred_boxes"][:, :k][:, order], second["pred_boxes"][:, :k], atol=1e-5, rtol=0
@@ -107,7 +115,11 @@ def test_saved_weights_load_as_the_same_model(model: Street, tmp_path: Path) -> 
     assert loaded.config == SMALL and not loaded.training
     inputs = example_inputs(2, SMALL)
     for name, answer in run(loaded, inputs).items():  # float16 on disk: close, not equal
-        torch.testing.assert_close(answer, run(model, inputs)[name], atol=0.05, rtol=0.05)
+        expected = run(model, inputs)[name]
+        if name == "semantic":  # the likeliest class: of two equally likely ones a rounding decides
+            assert (answer == expected).float().mean() > 0.995
+            continue
+        torch.testing.assert_close(answer, expected, atol=0.05, rtol=0.05)
     again = tmp_path / "again.safetensors"
     save_street(loaded, again)
     stored, restored = load_file(path), load_file(again)

@@ -49,7 +49,7 @@ def test_both_variants_follow_two_streams_as_their_modules_do(
         frames = [picture(f"s{i}", seq, world) for i, world in enumerate(worlds)]
         looked = engine.look.infer(task.look_inputs(frames))
         rows = [{name: array[i] for name, array in looked.items()} for i in range(2)]
-        outputs = engine.follow.infer(task.follow_inputs(rows, states))
+        outputs = engine.follow.infer(task.follow_inputs(rows, frames, states))
         given = task.preprocess(frames, expected_states)
         with torch.no_grad():
             said = judge(*(torch.from_numpy(given[n]) for n in names))

@@ -9,14 +9,12 @@ import numpy as np
 import pytest
 import torch
 
-from engines.models.street import LayerOutput, Scene
+from engines.models.street import Scene
+from engines.models.street_parts import LayerOutput
 from engines.training.averaging import WeightAverage
 from engines.training.clips import (
     EMPTY,
-    HELD_OUT_SEEDS,
     NOBODY,
-    TRAINING_SEEDS,
-    VALIDATION_SEEDS,
     ClipPlan,
     Lane,
     empty_batch,
@@ -32,6 +30,8 @@ from engines.training.tracks import (
     jittered,
     next_slots,
 )
+from streamer.world.splits import SPLITS
+from streamer.world.truth import TEST_THEMES
 
 PLAN = ClipPlan(seed=5, height=64, width=96, lanes=2, frames=2, stay=3)
 
@@ -74,8 +74,8 @@ def test_clips_tell_the_same_story_in_boxes_and_masks() -> None:
 
 def test_training_worlds_are_of_training_seeds() -> None:
     for index, visit in itertools.product(range(4), range(3)):
-        seed = Lane(PLAN, index, visit).world.config.seed
-        assert seed in TRAINING_SEEDS and seed not in VALIDATION_SEEDS and seed not in HELD_OUT_SEEDS
+        config = Lane(PLAN, index, visit).world.config
+        assert config.seed in SPLITS["train"] and config.theme not in TEST_THEMES
 
 
 def test_empty_places_are_marked() -> None:

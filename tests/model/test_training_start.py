@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from engines.models.street import Street, StreetConfig, save_street
+from engines.models.street_family import Street, StreetConfig, save_street
 from engines.training.recipe import PRESETS
 from engines.training.street import StreetRun, train_street
 from streamer.errors import EngineError
@@ -31,7 +31,7 @@ def test_a_run_begins_with_the_weights_it_is_given(tmp_path: Path) -> None:
 
 
 def test_weights_of_another_shape_get_one_line(tmp_path: Path) -> None:
-    other: StreetConfig = replace(SMOKE.model, object_queries=4)
+    other: StreetConfig = replace(SMOKE.model, feed_dim=48)
     save_street(Street(other), tmp_path / "other.safetensors")
     with pytest.raises(EngineError, match="of another shape") as caught:
         StreetRun(SMOKE, 0).begin_with(tmp_path / "other.safetensors")

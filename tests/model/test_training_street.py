@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from engines.models.street import load_street
+from engines.models.street_family import load_street
 from engines.training.clips import render_batches
 from engines.training.street import PRESETS, StreetRun, train_street
 from streamer.errors import SightlineError
@@ -66,6 +66,7 @@ def test_a_resumed_run_makes_the_same_weights_to_the_bit(tmp_path: Path) -> None
 
 def test_a_run_leaves_weights_a_curve_and_a_checkpoint(tmp_path: Path) -> None:
     seen: list[int] = []
+    parts: list[str] = []
     first = train_street(
         "smoke", out=tmp_path, steps=3, watch=lambda news: seen.append(news.step), stop_after_step=2
     )
@@ -73,8 +74,13 @@ def test_a_run_leaves_weights_a_curve_and_a_checkpoint(tmp_path: Path) -> None:
     with pytest.raises(SightlineError, match="checkpoint lies here already"):
         train_street("smoke", out=tmp_path, steps=3)
     done = train_street(
-        "smoke", out=tmp_path, steps=3, resume=True, watch=lambda news: seen.append(news.step)
+        "smoke",
+        out=tmp_path,
+        steps=3,
+        resume=True,
+        watch=lambda news: seen.append(news.step) if news.part == "trunk" else parts.append(news.part),
     )
+    assert parts and set(parts) == {"actions"}
     assert seen == [1, 2, 3] and done.images == 3 * SMOKE.lanes * SMOKE.frames
     assert load_street(done.weights).config == SMOKE.model
     with done.curve.open() as file:

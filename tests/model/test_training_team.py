@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from engines.models.street import load_street
+from engines.models.street_family import load_street
 from engines.training import street
 from engines.training.team import Team
 from streamer.errors import SightlineError

@@ -32,7 +32,7 @@ def built(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """The builds that were asked for; bf16 of the model `vague` is refused."""
     asked: list[str] = []
 
-    def recipe(model: str, config: Config, precision: str) -> FakeRecipe:
+    def recipe(model: str, heads: object, config: Config, precision: str) -> FakeRecipe:
         return FakeRecipe(model, "bf16" if precision == "auto" else precision)
 
     def ensure(recipe: FakeRecipe, cache_dir: Path, say: object) -> None:

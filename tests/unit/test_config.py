@@ -6,7 +6,15 @@ from pathlib import Path
 
 import pytest
 
-from streamer.config import Config, ConfigFileError, StreamConfig, load_config, redact_url, stream_config
+from streamer.config import (
+    Config,
+    ConfigFileError,
+    EventWishes,
+    StreamConfig,
+    load_config,
+    redact_url,
+    stream_config,
+)
 from streamer.errors import ConfigError
 
 
@@ -234,5 +242,43 @@ def test_one_stream_given_by_a_program() -> None:
 
 
 def test_a_stream_survives_its_json() -> None:
-    stream = StreamConfig(name="door", url="rtsp://u:p@cam/1", max_fps=5, loop=True)
+    stream = StreamConfig(
+        name="door",
+        url="rtsp://u:p@cam/1",
+        max_fps=5,
+        loop=True,
+        heads=("actions", "masks"),
+        events=EventWishes(actions=("fall",)),
+    )
     assert StreamConfig.model_validate_json(stream.model_dump_json()) == stream
+
+
+def test_heads_are_a_set_in_one_order_and_events_are_wished_for_by_name(tmp_path: Path) -> None:
+    path = tmp_path / "site.yaml"
+    path.write_text(
+        "streams:\n"
+        "  a: {url: world://street, heads: [actions, masks, actions], events: {actions: [fall, wave]}}\n"
+        "  b: {url: world://street, heads: []}\n"
+        "  c: world://street\n"
+    )
+    a, b, c = load_config(path).streams
+    assert (a.heads, b.heads, c.heads) == (("masks", "actions"), (), None)
+    assert a.events.actions == ("fall", "wave") and c.events.actions == ()
+
+
+@pytest.mark.parametrize(
+    ("field", "says"),
+    [
+        (
+            "heads: [mask]",
+            "streams.a.heads.0: not one of the choices — write 'masks', 'keypoints', 'semantic'",
+        ),
+        ("heads: masks", "streams.a.heads: wrong type — write a list, such as [masks, actions]"),
+        ("events: {action: [fall]}", "streams.a.events.action: unknown key — did you mean actions?"),
+        ("events: {actions: fall}", "streams.a.events.actions: wrong type — write a list"),
+        ("events: [fall]", "streams.a.events: wrong type — write a mapping"),
+    ],
+)
+def test_a_wrong_head_or_event_is_one_line(field: str, says: str, tmp_path: Path) -> None:
+    [found] = mistakes(tmp_path, f"streams:\n  a:\n    url: world://street\n    {field}\n")
+    assert found.startswith(f"4: {says}")

@@ -36,7 +36,14 @@ def test_the_url_says_what_the_street_is() -> None:
     assert (config.seed, config.people, config.vehicles, config.dogs, config.weather) == (7, 6, 2, 1, "rain")
     assert (config.fps, config.width, config.height) == (25, 320, 180)
     assert (config.hour, config.noise, config.theme) == (21.5, 3, "brick")
+    camera = parse_world_url(
+        "world://street?weather=fog&theme=glass&view=high&shake=2.5&zoom=0.4&blur=0.8&exposure=0.2&compression=40"
+    )
+    assert (camera.weather, camera.theme, camera.view) == ("fog", "glass", "high")
+    assert (camera.shake, camera.zoom, camera.blur, camera.exposure) == (2.5, 0.4, 0.8, 0.2)
+    assert camera.compression == 40
     plain = parse_world_url("world://street")
+    assert (plain.view, plain.shake, plain.zoom, plain.compression) == (None, None, 0, 0)
     assert (plain.width, plain.height, plain.fps, plain.people) == (640, 360, 12.5, None)
 
 
@@ -50,10 +57,18 @@ def test_the_url_says_what_the_street_is() -> None:
         ("world://street?size=640", "size=640"),
         ("world://street?size=4x4", "out of range"),
         ("world://street?weather=hail", "hail"),
-        ("world://street?theme=glass", "glass"),
+        ("world://street?theme=marble", "marble"),
         ("world://street?fps=0", "fps"),
         ("world://street?hour=nan", "hour"),
         ("world://street?people=-1", "people"),
+        ("world://street?view=sideways", "sideways"),
+        ("world://street?shake=99", "shake"),
+        ("world://street?shake=much", "shake=much"),
+        ("world://street?zoom=1.5", "zoom"),
+        ("world://street?blur=-1", "blur"),
+        ("world://street?exposure=nan", "exposure"),
+        ("world://street?compression=1", "compression"),
+        ("world://street?compression=50.5", "compression=50.5"),
         ("world://moon?seed=1", "moon"),
         ("world://", "world://"),
     ],

@@ -68,6 +68,11 @@ def results(draw: st.DrawFn) -> Result:
         shape = draw(st.tuples(st.integers(1, 9), st.integers(1, 9)))
         choice = np.array([0, 1, 2, 255], np.uint8)
         semantic = np.random.default_rng(draw(st.integers(0, 2**32 - 1))).choice(choice, shape)
+    keypoints = None
+    if draw(st.booleans()):
+        points = np.random.default_rng(draw(st.integers(0, 2**32 - 1))).normal(0, 99, (n, 2, 3))
+        points[np.arange(n) % 2 == 1] = 0  # of a kind that has none
+        keypoints = points.astype(np.float32)
     action = st.builds(Action, NAMES, st.floats(0, 1), st.none() | COUNT, COUNT, COUNT)
     times = np.cumsum([0, *(draw(st.integers(0, 10**7)) * 1000 for _ in range(5))]).tolist()
     return Result(
@@ -86,6 +91,8 @@ def results(draw: st.DrawFn) -> Result:
             LABELS,
             semantic=semantic,
             semantic_names=("road", "sky", "car") if semantic is not None else (),
+            keypoints=keypoints,
+            keypoint_names=("head", "left_wrist") if keypoints is not None else (),
             actions=tuple(draw(st.lists(action, max_size=3))),
         ),
         Timing(*times),
@@ -143,6 +150,9 @@ def test_a_result_comes_back_as_it_was(sent: Result) -> None:
     assert np.array_equal(ours.track_ids, theirs.track_ids)
     assert np.array_equal(ours.ages, theirs.ages)
     assert (ours.detections.masks or None) == theirs.detections.masks
+    points, found = sent.payload.keypoints, got.payload.keypoints
+    assert (points is None) is (found is None) and got.payload.keypoint_names == sent.payload.keypoint_names
+    assert points is None or (found is not None and np.array_equal(points, found))
     drawn, read = sent.payload.semantic, got.payload.semantic
     assert (drawn is None and read is None) or np.array_equal(drawn, read)  # type: ignore[arg-type]
     assert got.payload.semantic_names == sent.payload.semantic_names
@@ -347,3 +357,36 @@ def test_the_schema_refuses_what_the_reader_refuses() -> None:
     whole["objects"][0]["box_xyxy"] = [1, 2, 3]
     with pytest.raises(jsonschema.ValidationError):
         jsonschema.validate(whole, RESULT_JSON_SCHEMA)
+
+
+def test_key_points_stand_by_their_persons() -> None:
+    points = np.array([[[1.5, 2, 0.75]], [[0, 0, 0]]], np.float32)
+    payload = replace(result(2).payload, keypoints=points, keypoint_names=("head",))
+    whole = orjson.loads(encode_result(replace(result(2), payload=payload)))
+    VALID_RESULT.validate(whole)
+    assert whole["keypoint_names"] == ["head"]
+    assert whole["objects"][0]["keypoints"] == [[1.5, 2, 0.75]] and "keypoints" not in whole["objects"][1]
+    plain = orjson.loads(encode_result(result(1)))
+    assert "keypoint_names" not in plain and "keypoints" not in plain["objects"][0]
+    bad = replace(payload, keypoints=np.full((2, 1, 3), np.nan, np.float32))
+    with pytest.raises(WireError, match="a key point is not a finite number"):
+        encode_result(replace(result(2), payload=bad))
+
+
+@pytest.mark.parametrize(
+    ("names", "points", "says"),
+    [
+        (3, [], "result.keypoint_names: not a list"),
+        ([1], [], "result.keypoint_names: not a list of texts"),
+        (["head"], [], "result.objects[0].keypoints: not 1 times x, y and score"),
+        (["head"], [[1, 2]], "result.objects[0].keypoints: not 1 times x, y and score"),
+        (["head"], [[1, 2, "x"]], "result.objects[0].keypoints: not 1 times x, y and score"),
+        (["head"], 7, "result.objects[0].keypoints: not a list"),
+    ],
+)
+def test_key_points_that_are_none_are_refused(names: Any, points: Any, says: str) -> None:
+    whole = orjson.loads(encode_result(result(1)))
+    whole["keypoint_names"], whole["objects"][0]["keypoints"] = names, points
+    with pytest.raises(WireError) as caught:
+        decode_result(orjson.dumps(whole))
+    assert str(caught.value) == says

@@ -9,6 +9,7 @@ import numpy as np
 import orjson
 import pytest
 
+from streamer.cli import run
 from streamer.errors import SightlineError
 from streamer.masks import mask_from_rle
 from streamer.types import MaskRLE
@@ -78,3 +79,44 @@ def test_a_stopped_rendering_leaves_nothing(tmp_path: Path) -> None:
     with pytest.raises(KeyboardInterrupt):
         render_clip(CONFIG, 1.0, tmp_path / "a.mp4", tmp_path / "t.jsonl", progress=stop)
     assert list(tmp_path.iterdir()) == []
+
+
+def test_the_command_renders_the_street_that_its_options_name(tmp_path: Path) -> None:
+    clip, lines_at = tmp_path / "clip.mp4", tmp_path / "truth.jsonl"
+    looks = {"weather": "snow", "theme": "glass", "view": "high", "compression": 60}
+    numbers = {"hour": 22.0, "noise": 0.0, "shake": 2.0, "zoom": 0.5, "blur": 0.5, "exposure": 0.2}
+    options = [word for name, value in {**looks, **numbers}.items() for word in (f"--{name}", str(value))]
+    there = [
+        "-o",
+        str(clip),
+        "--truth",
+        str(lines_at),
+        "--seconds",
+        "0.24",
+        "--size",
+        "160x96",
+        "--seed",
+        "5",
+    ]
+    assert run(["world", "render", *there, *options]) == 0
+    lines = [orjson.loads(line) for line in lines_at.read_bytes().splitlines()]
+    with av.open(str(clip)) as container:
+        pictures = [frame.to_ndarray(format="rgb24") for frame in container.decode(video=0)]
+    world = World(WorldConfig(seed=5, height=96, width=160, **looks, **numbers))
+    assert len(lines) == len(pictures) == 3
+    for line, decoded in zip(lines, pictures, strict=True):
+        picture, truth = world.step()
+        assert np.abs(decoded.astype(int) - picture).mean() < 9
+        assert line["caption"] == truth.caption
+        assert [o["box"] for o in line["objects"]] == truth.boxes_xyxy.tolist()
+
+
+@pytest.mark.parametrize(
+    ("option", "value"), [("view", "sideways"), ("zoom", "2"), ("compression", "1"), ("weather", "hail")]
+)
+def test_an_option_without_meaning_is_one_line(
+    option: str, value: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run(["world", "render", "-o", str(tmp_path / "a.mp4"), f"--{option}", value]) == 1
+    (line,) = capsys.readouterr().err.splitlines()
+    assert option in line and value in line and "use" in line

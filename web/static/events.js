@@ -89,7 +89,8 @@ export class EventTable {
 
 function what({ attrs, track_id: track }) {
   if (track !== null && track !== undefined) {
-    return `${attrs.label ?? "object"} ${track}`;
+    const does = attrs.action ? `: ${attrs.action.replaceAll("_", " ")}` : "";
+    return `${attrs.label ?? "object"} ${track}${does}`;
   }
   return attrs.message || attrs.code || "";
 }

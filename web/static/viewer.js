@@ -3,7 +3,7 @@
 import { addStream, listStreams, removeStream } from "./api.js";
 import { EventTable } from "./events.js";
 import { showHealth, showOverview } from "./health.js";
-import { LAYERS } from "./overlay.js";
+import { LAYERS, SHOWN } from "./overlay.js";
 import { Player } from "./player.js";
 
 const POLL_MS = 1000;
@@ -20,7 +20,7 @@ class Viewer {
   streams = [];
   players = new Map();
   picked = localStorage.getItem("sl-picked");
-  layers = new Set(JSON.parse(localStorage.getItem("sl-layers") ?? "null") ?? LAYERS);
+  layers = new Set(JSON.parse(localStorage.getItem("sl-layers") ?? "null") ?? SHOWN);
 
   constructor(root) {
     this.root = root;

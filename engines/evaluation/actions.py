@@ -1,0 +1,104 @@
+"""What each person does: top-1 of the action told of a track, against that of the person it stands for.
+
+Counted over clear persons with an action, frame by frame, for whom a track stands. A track younger than the model's
+clip cannot know yet: such frames are told apart (`young_share`). An older track of which nothing is said is wrong.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+import numpy as np
+
+from engines.evaluation.facts import PERSON, Seen
+from streamer.types import Action
+from streamer.world import ACTIONS
+
+# the motions that one frame cannot tell: each is the other's mirror in time
+ORDER_PAIRS = (("sit_down", "stand_up"), ("fall", "get_up"))
+
+
+def warm_up_frames(clip_frames: int, clip_stride_s: float, fps: float) -> int:
+    """How many frames old a track must be before its clip of `clip_frames` pictures is full."""
+    return int(np.ceil((clip_frames - 1) * clip_stride_s * fps - 1e-6))
+
+
+def told_of(seen: Seen) -> dict[int, Action]:
+    """The likeliest action of each track of which one is told."""
+    told: dict[int, Action] = {}
+    for action in seen.payload.actions:  # the likeliest first
+        if action.track_id is not None:
+            told.setdefault(action.track_id, action)
+    return told
+
+
+class ActionTally:
+    """Counts answers by true action: `confusion[true][answered]`, of tracks old enough; and the young ones apart."""
+
+    def __init__(self, warm_up: int) -> None:
+        self.warm_up = warm_up
+        self.confusion: dict[str, dict[str, int]] = {}
+        self.young = self.young_told = self.young_right = self.silent = 0
+        self.scene_told = self.scene_right = 0
+
+    def add(self, seen: Seen) -> None:
+        """One frame."""
+        told = told_of(seen)
+        doing = {ACTIONS[a] for a in seen.actions[(seen.labels == PERSON) & (seen.actions >= 0)]}
+        for action in seen.payload.actions:
+            if action.track_id is None:
+                self.scene_told += 1
+                self.scene_right += action.name in doing
+        for row in np.flatnonzero(seen.met & (seen.labels == PERSON) & (seen.actions >= 0)).tolist():
+            column = int(seen.partner[row])
+            real = ACTIONS[seen.actions[row]]
+            said = told.get(int(seen.tracks.track_ids[column]))
+            if seen.tracks.ages[column] < self.warm_up:
+                self.young += 1
+                self.young_told += said is not None
+                self.young_right += said is not None and said.name == real
+                continue
+            self.silent += said is None
+            answers = self.confusion.setdefault(real, {})
+            name = said.name if said is not None else ""
+            answers[name] = answers.get(name, 0) + 1
+
+    @property
+    def asked(self) -> int:
+        """Person frames of tracks old enough."""
+        return sum(sum(answers.values()) for answers in self.confusion.values())
+
+    def top1(self) -> float | None:
+        """The share that is right; None if nobody was asked."""
+        right = sum(answers.get(real, 0) for real, answers in self.confusion.items())
+        return right / self.asked if self.asked else None
+
+    def details(self) -> dict[str, Any]:
+        """Counts and shares for the report; the mean over classes weighs rare actions like common ones."""
+        by_class = {
+            name: self.confusion[name].get(name, 0) / sum(self.confusion[name].values())
+            for name in ACTIONS
+            if name in self.confusion
+        }
+        everybody = self.asked + self.young
+        return {
+            "top1": self.top1(),
+            "mean_of_classes": float(np.mean(list(by_class.values()))) if by_class else None,
+            "by_class": by_class,
+            "asked": self.asked,
+            "silent": self.silent,
+            "young_share": self.young / everybody if everybody else None,
+            "young_told": self.young_told,
+            "young_top1": self.young_right / self.young_told if self.young_told else None,
+            "scene_precision": self.scene_right / self.scene_told if self.scene_told else None,
+            "confusion": {real: dict(sorted(a.items())) for real, a in sorted(self.confusion.items())},
+        }
+
+
+def tally(frames: Iterable[Seen], warm_up: int) -> ActionTally:
+    """The actions of these frames."""
+    counts = ActionTally(warm_up)
+    for seen in frames:
+        counts.add(seen)
+    return counts
