@@ -96,12 +96,17 @@ class TorchEngine:
     def spec(self) -> EngineSpec:
         return self._spec
 
+    @property
+    def module(self) -> nn.Module:
+        """The module itself, for measurements that change it. Raises EngineError once the engine is closed."""
+        if self._module is None:
+            raise EngineError("the engine is closed", where=self._spec.name)
+        return self._module
+
     def infer(self, inputs: Tensors) -> dict[str, NDArray[Any]]:
         """Run one batch; the returned arrays are the caller's."""
         _, arrays = checked(self._spec, inputs)
-        module = self._module
-        if module is None:
-            raise EngineError("the engine is closed", where=self._spec.name)
+        module = self.module
         tensors = [
             torch.from_numpy(a if a.flags.writeable else np.array(a))  # torch warns of read-only memory
             for a in (arrays[t.name] for t in self._spec.inputs)

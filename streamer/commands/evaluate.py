@@ -51,6 +51,12 @@ def evaluate(
         ),
     ] = None,
     video_street: Annotated[int, typer.Option(min=0, help="Which street of the split the clip shows.")] = 1,
+    without: Annotated[
+        str | None,
+        typer.Option(
+            help="Leave one idea of the model out, such as `vote`: see docs/accuracy.md.", show_default=False
+        ),
+    ] = None,
     backend: Annotated[
         str, typer.Option(help="openvino, onnx, torch, tensorrt or tensorrt-rtx.")
     ] = "openvino",
@@ -70,7 +76,7 @@ def evaluate(
             mend=f"use 0 to {streets - 1}",
         )
     measures, numbers = _measure(
-        SHIPPED if model == "street" else model, split, streets, frames, backend, precision
+        SHIPPED if model == "street" else model, split, streets, frames, backend, precision, without
     )
     if as_json:
         import orjson
@@ -93,7 +99,7 @@ def evaluate(
 
 
 def _measure(
-    model: str, split: Split, streets: int, frames: int, backend: str, precision: str
+    model: str, split: Split, streets: int, frames: int, backend: str, precision: str, without: str | None
 ) -> tuple[Measures, dict[str, Any]]:
     """Run the model; what was seen, and its numbers with how they were made in front."""
     from engines.evaluation.scores import Measures, told
@@ -107,14 +113,18 @@ def _measure(
 
     engine = open_engine(
         model,
-        backend=backend,
-        precision=precision,
+        backend="torch" if without else backend,  # only there can an idea be left out
+        precision="f32" if without else precision,
         max_batch_size=MOST_SIDE_BY_SIDE,
         cache_dir=Config().engine_cache,
         on_progress=lambda line: typer.echo(line, err=True),
     )
     try:
         spec = engine.spec
+        if without is not None:
+            from engines.evaluation.knockouts import knock_out
+
+            knock_out(getattr(engine, "module", None), without)
         height, width = spec.input_hw
         with LateBar(f"{split.value} streets") as bar:
             run = run_split(
@@ -133,6 +143,7 @@ def _measure(
         "backend": spec.backend,
         "precision": spec.precision,
         "digest": spec.digest,
+        **({"without": without} if without else {}),
     }
     measures = Measures(run)
     return measures, {**how, **told(measures, TEST_THEMES)}
