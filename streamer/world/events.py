@@ -25,16 +25,21 @@ def events_in(
     An object's box is that of its visible pixels, or of all within the picture while it is hidden.
     """
     height, width = picture_hw
-    boxes = {d.agent.id: d.box if d.visibility > 0 else d.clipped_box for d in drawn}
+    boxes = {d.agent.id: d.box if d.visibility > 0 else d.full_box for d in drawn}
     out: list[WorldEvent] = []
     for kind, began, thing in happenings.going_on():
-        if isinstance(thing, Bag):
-            x0, y0, x1, y1 = bags.get(id(thing), (0.0, 0.0, 0.0, 0.0))
-            box = max(x0, 0.0), max(y0, 0.0), min(x1, float(width)), min(y1, float(height))
-            if box[0] < box[2] and box[1] < box[3]:
-                out.append(WorldEvent(kind, began, thing.owner.id, box))
-        elif thing.id in boxes:
-            out.append(WorldEvent(kind, began, thing.id, boxes[thing.id]))
+        who = thing.owner.id if isinstance(thing, Bag) else thing.id
+        place = bags.get(id(thing)) if isinstance(thing, Bag) else boxes.get(who)
+        if place is None:
+            continue
+        box = (
+            max(place[0], 0.0),
+            max(place[1], 0.0),
+            min(place[2], float(width)),
+            min(place[3], float(height)),
+        )
+        if box[0] < box[2] and box[1] < box[3]:
+            out.append(WorldEvent(kind, began, who, box))
     return tuple(out)
 
 

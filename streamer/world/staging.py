@@ -31,10 +31,10 @@ def furnish(config: WorldConfig, layout: Layout) -> Layout:
     # One half of the street gets the kiosk, the other the forbidden ground; doors stand where they are in no way.
     spans = [(low + (high - low) * a, low + (high - low) * b) for a, b in ((0.12, 0.44), (0.56, 0.88))]
     (k0, k1), (f0, f1) = spans if left_first else spans[::-1]
-    blocks, props = [], list(layout.props)
+    blocks: list[Block] = []
     kiosk_x, kiosk_z = float(rng.uniform(k0 * 0.6 + k1 * 0.4, k0 * 0.4 + k1 * 0.6)), layout.road_m + 0.8
     half_x, half_z = KIOSK_HALF_M
-    props = [p for p in props if abs(p.x - kiosk_x) > half_x + 0.8 or abs(p.z - kiosk_z) > 0.9]
+    props = [p for p in layout.props if abs(p.x - kiosk_x) > half_x + 0.8 or abs(p.z - kiosk_z) > 0.9]
     props.append(Prop("kiosk", kiosk_x, kiosk_z, 2.3, int(rng.integers(99))))
     blocks.append(
         Block(kiosk_x - half_x - 0.1, kiosk_x + half_x + 0.1, kiosk_z - half_z, kiosk_z + half_z,
@@ -44,13 +44,14 @@ def furnish(config: WorldConfig, layout: Layout) -> Layout:
         wide = min(float(rng.uniform(3.2, 5.0)), f1 - f0)
         x0 = float(rng.uniform(f0, max(f1 - wide, f0 + 1e-6)))
         z1 = layout.facade_z - 0.5
-        zone = Block(x0, x0 + wide, z1 - ZONE_DEEP_M, z1, z1 - ZONE_DEEP_M - 0.35, True)
+        deep = max(ZONE_DEEP_M, layout.far_pavement_m - 1.8)  # room is left to pass in front
+        zone = Block(x0, x0 + wide, z1 - deep, z1, z1 - deep - 0.35, True)
         blocks.append(zone)
         props = [p for p in props if not (zone.x0 - 1.2 < p.x < zone.x1 + 1.2 and p.z > zone.z0 - 0.5)]
-        count = max(2, round(wide / 1.2))
+        count = max(2, round(wide / 1.6))
         props += [Prop("cone", x0 + wide * i / count, zone.z0, 0.55, 0) for i in range(count + 1)]
         props += [Prop("cone", x, z1, 0.55, 0) for x in (x0, x0 + wide)]
-    doors = []
+    doors: list[float] = []
     for _ in range(int(rng.integers(1, 3))):
         x = float(rng.uniform(low * 0.9 + high * 0.1, low * 0.1 + high * 0.9))
         near = [b for b in blocks if b.forbidden and b.x0 - 1.0 < x < b.x1 + 1.0]
