@@ -17,7 +17,7 @@ from streamer.world.people import PersonLook, draw_look
 from streamer.world.poses import ON_FEET, Motion
 from streamer.world.truth import WorldConfig
 
-GROUP_SHARE, GROUP_MAX = 0.45, 3  # of newcomers to a crowd; followers of one leader
+GROUP_SHARE, GROUP_MAX = 0.35, 3  # of newcomers to a crowd; followers of one leader
 PLACES_M = ((-0.15, 0.7), (-0.15, -0.7), (-0.85, 0.0))  # behind and left of the leader
 Send = Callable[[Agent, list[Step], float], None]
 
@@ -110,11 +110,11 @@ class Company:
     def plan(self, agent: Agent, send: Send, now: float) -> list[Step]:
         """What one does with others or with the houses next, or nothing of the kind."""
         chance = float(self.rng.random())
-        if chance < 0.14:
+        if chance < 0.10:
             return self._meet(agent, send, now)
-        if chance < 0.20:
+        if chance < 0.15:
             return self._hide(agent)
-        if chance < 0.26:
+        if chance < 0.20:
             return self._go_home(agent)
         return []
 

@@ -113,14 +113,13 @@ class Walkers:
             goal_z = self._kept(goal_z)
         ahead, side = goal_x - agent.x, goal_z - agent.z
         gap = math.hypot(ahead, side)
-        want = min(3.8, leader.speed + (gap - 0.1) * 1.2) if gap > 0.2 or leader.speed > 0.4 else 0.0
+        if leader.speed < 0.4 and gap < (0.6 if agent.motion == Motion.STAND else 0.25):
+            want, goal = 0.0, math.atan2(leader.z - agent.z, leader.x - agent.x)
+        else:  # the leader's own way, and what closes the gap
+            pace_x = leader.speed * math.cos(leader.heading) + 1.2 * ahead
+            pace_z = leader.speed * math.sin(leader.heading) + 1.2 * side
+            want, goal = min(3.8, math.hypot(pace_x, pace_z)), math.atan2(pace_z, pace_x)
         agent.speed = max(0.0, agent.speed + min(max(want - agent.speed, -5 * dt), 3.5 * dt))
-        if gap > 0.5 or (agent.speed > 0.3 and gap > 0.2 and leader.speed < 0.4):
-            goal = math.atan2(side, ahead)
-        elif leader.speed > 0.4:
-            goal = leader.heading
-        else:
-            goal = math.atan2(leader.z - agent.z, leader.x - agent.x)
         turn = math.remainder(goal - agent.heading, math.tau)
         agent.heading += min(max(turn, -TURN_RAD_S * dt), TURN_RAD_S * dt)
         self._tread(agent, agent.speed * dt)
