@@ -116,7 +116,7 @@ class OrderControl:
         slots: Sequence[dict[int, int]],
         doing: Sequence[Mapping[int, tuple[str, int | None]]],
     ) -> None:
-        """One step. `slots[i]`: the slot of each track before it; `doing[i]`: each person's action, and track if any."""
+        """One step. `slots[i]`: the slot of each track before it; `doing[i]`: each person's action and track."""
         if not self._mirror or any(name not in inputs for name in NEEDED):
             return
         self._moments.append(Moment(step, inputs, outputs["object_feature"], tuple(slots)))

@@ -2,15 +2,35 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
+from streamer.world.poses import Motion
 from streamer.world.truth import NO_ACTION
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """One step of what a person is about to do: a motion, how long, and the heading it wants, if any.
+
+    `to_xz`: the place where a walk ends, however long it takes; `across`: a walk straight along `heading`, not along
+    the pavement.
+    """
+
+    motion: Motion
+    lasts_s: float
+    heading: float | None = None
+    to_xz: tuple[float, float] | None = None
+    across: bool = False
 
 
 @dataclass(slots=True)
 class Agent:
-    """One moving thing. `phase` drives gait, pedals and tail; `parked` ones never move."""
+    """One moving thing. `phase` drives gait, pedals and tail; `parked` ones never move.
+
+    People: `action` is the index into ACTIONS as seen from the camera, `motion` what the body does; `plan` holds the
+    steps that follow; `down` is how far they sit or lie, 0..1.
+    """
 
     id: int
     label: int
@@ -28,9 +48,16 @@ class Agent:
     lane_z: float = 0.0
     cruise: float = 0.0
     parked: bool = False
-    fallen: float = 0.0
     rider: Agent | None = None
     owner: Agent | None = None
+    motion: Motion = Motion.WALK
+    step: Step = Step(Motion.WALK, 0.0)
+    plan: list[Step] = field(default_factory=list)
+    reach: tuple[float, float] = (0.0, 0.0)
+    down: float = 0.0
+    chair: bool = False
+    prone: bool = True
+    vigour: float = 1.0
 
 
 @dataclass(slots=True)

@@ -90,9 +90,8 @@ class Drawn:
         if self.joints is None:
             return
         window = self.window
-        xy = (self.joints[: len(out)] - (window.x, window.y) + 0.5) / window.scale
-        out[:, :2] = np.rint(xy * 16) / 16
+        xy = np.rint((self.joints[: len(out)] - (window.x, window.y) + 0.5) / window.scale * 16) / 16
+        out[:, :2] = xy
         for i, (x, y) in enumerate(xy.tolist()):
-            inside = x >= 0 and y >= 0 and out[i, 0] < self.width and out[i, 1] < self.height
-            if inside and x < self.width and y < self.height:
+            if 0 <= x < self.width and 0 <= y < self.height:
                 out[i, 2] = 2 if tags[int(y), int(x)] == self.tag else 1

@@ -25,7 +25,8 @@ from streamer.world.layout import Layout, Prop, plan
 from streamer.world.lens import Lens, Window
 from streamer.world.light import Light, light_at
 from streamer.world.pairs import clean_config
-from streamer.world.people import person_shapes, pose
+from streamer.world.people import person_shapes
+from streamer.world.poses import FALLEN, pose
 from streamer.world.props import Sprite, make_sprite
 from streamer.world.scenery import SNOW, draw_background
 from streamer.world.shadows import Footprint, Shadows
@@ -37,7 +38,6 @@ from streamer.world.truth import (
     DOG,
     KEYPOINTS,
     LABELS,
-    NO_ACTION,
     PERSON,
     SEMANTIC_OF_LABEL,
     Truth,
@@ -168,7 +168,14 @@ class World:
     def _shapes(self, agent: Agent) -> tuple[list[Shape], F64 | None]:
         camera, light = self.layout.camera, self._light_on(agent)
         if agent.label == PERSON:
-            joints = pose(agent.action, agent.phase, agent.fallen, agent.action == NO_ACTION)
+            joints = pose(
+                agent.motion,
+                agent.phase,
+                vigour=agent.vigour,
+                down=agent.down,
+                chair=agent.chair,
+                prone=agent.prone,
+            )
             return person_shapes(camera, agent.look, joints, agent.x, agent.z, agent.heading, light)
         if agent.label == DOG:
             coat, size = agent.look
@@ -266,7 +273,7 @@ def _footprint(agent: Agent) -> Footprint:
     if agent.label in (CAR, BUS):
         look = agent.look
         return agent.x, agent.z, look.length * 0.55, look.width * 0.62, look.height
-    if agent.label == PERSON and agent.fallen > 0.3:
+    if agent.label == PERSON and agent.motion in FALLEN and agent.down > 0.3:
         return agent.x, agent.z, 0.8, 0.3, 0.2
     if agent.label == PERSON:
         return agent.x, agent.z, 0.26, 0.17, agent.look.height

@@ -11,7 +11,12 @@ from numpy.typing import NDArray
 from streamer.errors import SightlineError
 
 LABELS = ("person", "car", "bus", "bicycle", "dog")
-ACTIONS = ("walk", "run", "stand", "wave", "fall")
+ACTIONS = (
+    "walk_left", "walk_right", "approach", "recede", "run_left", "run_right", "stand", "wave",
+    "sit_down", "sit", "stand_up", "fall", "lie", "get_up",
+)  # fmt: skip
+# Each is the other's mirror in time: no single frame can tell them apart.
+ORDER_PAIRS = (("sit_down", "stand_up"), ("fall", "get_up"))
 SEMANTIC = (
     "sky", "building", "road", "marking", "pavement", "grass", "vegetation", "furniture",
     "person", "car", "bus", "bicycle", "dog",
@@ -27,7 +32,6 @@ TEST_THEMES = ("glass", "stucco")  # never drawn: they are kept for streets that
 VIEWS = ("street", "high", "low")
 
 PERSON, CAR, BUS, BICYCLE, DOG = range(5)
-WALK, RUN, STAND, WAVE, FALL = range(5)
 NO_ACTION = -1
 SKY, BUILDING, ROAD, MARKING, PAVEMENT, GRASS, VEGETATION, FURNITURE = range(8)
 SEMANTIC_OF_LABEL = 8  # semantic class of label 0; the others follow in the order of LABELS
@@ -104,7 +108,8 @@ class Truth:
 
     boxes_xyxy f32 (N,4) px, extent of the visible pixels (right and bottom exclusive); full_boxes_xyxy f32 (N,4) px of
     the whole object, unclipped; labels i64 (N,) into LABELS; ids i64 (N,), never reused in a world; visibility f32
-    (N,): visible share of the object's pixels, 0..1; actions i64 (N,) into ACTIONS, -1 none; keypoints f32 (N,K,3)
+    (N,): visible share of the object's pixels, 0..1; actions i64 (N,) into ACTIONS (left, right, approach and recede as
+    seen from the camera), -1 none; keypoints f32 (N,K,3)
     px x, y and v (0 out of the picture or no person, 1 hidden, 2 visible); instances i16 (H,W): -1 or row;
     semantic u8 (H,W) into SEMANTIC; caption: one sentence.
     """
