@@ -48,7 +48,7 @@ def keypoints_in_boxes(
     np.exp(heat, out=heat)
     x, y = np.broadcast_arrays(xs, ys[:, None])  # (rows, columns) each
     cells = np.stack([x.ravel(), y.ravel(), np.ones(x.size, np.float32)], axis=1)
-    found = (heat @ cells).reshape(n, points, 3)  # sums of x, of y, of all
+    found: F32 = (heat @ cells).reshape(n, points, 3)  # sums of x, of y, of all
     found[..., :2] /= found[..., 2:]
     found[..., :2] *= boxes_cxcywh[:, None, 2:]
     found[..., :2] += boxes_cxcywh[:, None, :2]
@@ -83,6 +83,6 @@ def _sampled(features: F32, boxes_cxcywh: F32, grid_hw: Hw) -> F32:
     above += below
     places = (left + np.arange(wide)).astype(np.float32)
     weights = np.maximum(1 - np.abs(places[:, :, None] - xs[:, None, :]), 0)  # (n, wide, columns)
-    samples = np.matmul(above.reshape(n, rows * channels, wide), weights)  # (n, rows * C, columns)
+    samples: F32 = np.matmul(above.reshape(n, rows * channels, wide), weights)  # (n, rows * C, columns)
     samples = samples.reshape(n, rows, channels, columns).transpose(0, 2, 1, 3)
     return samples.reshape(n, channels, rows * columns)

@@ -118,16 +118,20 @@ class Names:
                     mend=f"use one of {', '.join(labels)}, or name the new labels with --labels",
                 )
 
-    def place(self, name: str) -> int | None:
-        """The label's index; LEFT_OUT for what is none; None for a name that nothing was said about."""
-        new = self._renames.get(plain(name))
-        if new is None:
-            if plain(name) in self._places:
-                return self._places[plain(name)]
-            new = self._renames.get(ANYTHING_ELSE)
-        if new is None:
-            return None
-        return self._places[plain(new)] if new else LEFT_OUT
+    def place(self, *names: str) -> int | None:
+        """The index of a thing's label, known by one of its `names`; LEFT_OUT for what is none of the model's.
+
+        None for a thing that nothing was said about.
+        """
+        for name in map(plain, names):
+            if name in self._renames:
+                return self._place_of(self._renames[name])
+            if name in self._places:
+                return self._places[name]
+        return self._place_of(self._renames[ANYTHING_ELSE]) if ANYTHING_ELSE in self._renames else None
+
+    def _place_of(self, label: str) -> int:
+        return self._places[plain(label)] if label else LEFT_OUT
 
     def mend(self, name: str) -> str:
         """What to do about a name that nothing was said about."""

@@ -26,6 +26,7 @@ from streamer.world import ACTIONS, KEYPOINTS, LABELS, Truth, World
 from streamer.world.splits import SPLITS, split_config
 
 NOBODY = 255  # in a mask map: no object here
+UNKNOWN_MASK = 254  # in a mask map: nothing is known here
 EMPTY = -1  # in labels and ids: no object in this place
 PERSON = LABELS.index("person")
 

@@ -14,8 +14,8 @@ from torch.nn import functional as F
 from engines.models.boxes import cxcywh_to_xyxy, iou_and_giou
 from engines.models.street import Scene
 from engines.models.street_parts import LayerOutput
+from engines.training.clips import UNKNOWN_MASK
 
-UNKNOWN_MASK = 254
 WEIGHTS = {"class": 2.0, "l1": 5.0, "giou": 2.0, "mask": 2.5, "dice": 3.0, "heat": 1.0, "dense": 2.0}
 
 

@@ -229,9 +229,7 @@ class _Truth:
         if name is None:
             self._wrong(n, "class", f"{kind} is none of the benchmark's", "write 1 to 13, 1 for a pedestrian")
             return None
-        place = self.names.place(name)
-        if place is None and name in SYNONYMS:
-            place = self.names.place(SYNONYMS[name])
+        place = self.names.place(name, SYNONYMS.get(name, name))
         if place is None and kind not in strange:
             strange.add(kind)
             self._wrong(n, "class", f"{kind}, {name!r}, is no label of the model", self.names.mend(name))

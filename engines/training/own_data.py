@@ -17,6 +17,7 @@ from engines.training.mistakes import Mistakes
 from engines.training.mot_data import read_mot
 from engines.training.own_clips import OwnPlan
 from engines.training.recipe import StreetRecipe
+from engines.training.rehearsal import RehearsalPlan
 from streamer.errors import SightlineError
 from streamer.world import KEYPOINTS, LABELS
 
@@ -44,20 +45,24 @@ class OwnData:
         rounds = recipe.action_rounds if self.model.labels == LABELS else 0
         return replace(recipe, name=self.start.stem, model=self.model, action_rounds=rounds)
 
-    def plan(self, recipe: StreetRecipe, seed: int, rank: int) -> OwnPlan:
-        """How the clips of member `rank` are cut."""
-        size, lanes = recipe.model, recipe.lanes // recipe.processes
-        return OwnPlan(
+    def plan(self, recipe: StreetRecipe, seed: int, rank: int) -> OwnPlan | RehearsalPlan:
+        """How the clips of member `rank` are cut; the recipe's share of lanes shows the world."""
+        world = recipe.plan(seed, rank)
+        rehearsed = min(round(recipe.rehearsal * world.lanes), world.lanes - 1)
+        size, lanes = recipe.model, world.lanes - rehearsed
+        own = OwnPlan(
             data=self.train,
             seed=seed,
             height=size.height,
             width=size.width,
             lanes=lanes,
-            all_lanes=recipe.lanes,
+            all_lanes=lanes * recipe.processes,
             first_lane=rank * lanes,
             frames=recipe.frames,
             stay=min(recipe.stay, STILL_STAY) if self.train.still else recipe.stay,
+            max_objects=world.max_objects,
         )
+        return RehearsalPlan(own, replace(world, lanes=rehearsed)) if rehearsed else own
 
     def precision(self, model: Street) -> dict[str, float] | None:
         """`ap` and `ap50` on what was held out; None if nothing was."""
@@ -75,15 +80,15 @@ class OwnData:
             lines.append(f"the data does not speak of {', '.join(silent)}: nothing is asked about them")
         return lines + list(self.train.notes)
 
-    def keep_to(self, out: Path, resume: bool) -> None:
+    def keep_to(self, out: Path, resume: bool, rehearsal: float) -> None:
         """Notes in `out` which data the run is of. Raises SightlineError if a run goes on with other data."""
         path = out / NOTE_FILE
-        digest = f"{self.train.digest()}-{self.held.digest()}"
+        digest = f"{self.train.digest()}-{self.held.digest()}-{rehearsal:g}"
         if resume and path.exists() and json.loads(path.read_text("utf-8"))["digest"] != digest:
             raise SightlineError(
-                "the data, its labels or the held-out share are not those that the run began with",
+                "the data, its labels or shares are not those that the run began with",
                 where=self.address,
-                mend="give the same --data, --labels, --map, --holdout and --seed, or another --out",
+                mend="give the same --data, --labels, --map, --holdout, --rehearse and --seed, or another --out",
             )
         note = {"data": self.address, "labels": self.train.labels, "digest": digest, "read": self.told()}
         path.write_text(json.dumps(note, indent=1) + "\n", "utf-8")

@@ -39,8 +39,9 @@ class StreetRecipe:
     processes: int = 2
     checkpoint_minutes: float = 4.0
     log_every: int = 20
-    action_rounds: int = 16  # sets of `lanes` worlds that the actions' head is taught on; 0: it is not
-    action_length: int = 110  # frames of each
+    rehearsal: float = 0.0  # with data of one's own: the share of lanes that go on showing the world
+    action_rounds: int = 10  # sets of `lanes` worlds that the actions' head is taught on; 0: it is not
+    action_length: int = 100  # frames of each
     action_steps: int = 2500
     action_batch: int = 256
     action_rate: float = 2e-3
@@ -61,7 +62,7 @@ PRESETS = {
     "small": StreetRecipe("street-small", SMALL, lanes=4),
     "finetune": StreetRecipe(
         minutes=20.0, learning_rate=2e-4, warm_up_steps=50, average=0.99, processes=1, checkpoint_minutes=2.0,
-        action_rounds=4, action_steps=600,
+        rehearsal=0.25, action_rounds=4, action_steps=600,
     ),
     "smoke": StreetRecipe(
         model=StreetConfig(

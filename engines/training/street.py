@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 from engines.training.allocator import one_thread
@@ -35,6 +36,7 @@ def train_street(
     seed: int = 0,
     resume: bool = False,
     start: Path | None = None,
+    rehearsal: float | None = None,
     data: OwnData | None = None,
     watch: Callable[[TrainingNews], None] | None = None,
     stop_after_step: int | None = None,
@@ -43,12 +45,15 @@ def train_street(
 
     `minutes` or `steps` replace the preset's budget. `resume` goes on from `out`'s checkpoint; `start` is a weights
     file to begin with instead of noise, such as a finished run's. `data` of a user's own takes the world's place, its
-    model the preset's, and its start is the start. `stop_after_step` ends the call early, as a stop by hand would, with
-    a checkpoint written. `watch` is called after each step.
+    model the preset's, and its start is the start; `rehearsal` is the share of lanes that go on showing the world, in
+    place of the preset's. `stop_after_step` ends the call early, as a stop by hand would, with a checkpoint written.
+    `watch` is called after each step.
     Raises SightlineError for an unknown preset, a budget that is not above 0, an `out` that holds another run, or a
     missing checkpoint, EngineError for a `start` that is of another shape.
     """
     recipe = recipe_for(preset, minutes, steps)
+    if rehearsal is not None:
+        recipe = replace(recipe, rehearsal=rehearsal)
     if data is not None:
         recipe, start = data.fitted(recipe), data.start
     out.mkdir(parents=True, exist_ok=True)
@@ -65,7 +70,7 @@ def train_street(
     if resume:
         run.restore(checkpoint)
     if data is not None:
-        data.keep_to(out, resume)
+        data.keep_to(out, resume, recipe.rehearsal)
     progress = Progress(out, run, data)
     weights = out / f"{recipe.name}.safetensors"
     size = sum(p.numel() for p in trained(run.model))

@@ -15,8 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from engines.training.annotated import Picture, Thing
-from engines.training.clips import EMPTY, MIRRORED_POINTS, NOBODY, ClipBatch
-from engines.training.losses import UNKNOWN_MASK
+from engines.training.clips import EMPTY, MIRRORED_POINTS, NOBODY, UNKNOWN_MASK, ClipBatch
 from engines.training.outlines import decoded, drawn
 from engines.training.picture_size import read_rgb
 

@@ -75,6 +75,16 @@ def street(
     holdout: Annotated[
         float, typer.Option(help="With --data: the share of it that is kept to measure on, 0 to below 1.")
     ] = 0.2,
+    rehearse: Annotated[
+        float | None,
+        typer.Option(
+            min=0.0,
+            max=0.9,
+            help="With --data: the share of clips that go on showing the world, so that what the data is silent about "
+            "is not forgotten; default: the preset's, a quarter.",
+            show_default=False,
+        ),
+    ] = None,
 ) -> None:
     """Train the street model. Ctrl-C loses only what came after the last checkpoint."""
     from engines.training.street import train_street
@@ -92,8 +102,8 @@ def street(
         )
         for line in own.told():
             typer.echo(line)
-    elif labels is not None or renames:
-        raise SightlineError("there is no data to name things in", where="--labels, --map", mend="add --data")
+    elif labels is not None or renames or rehearse is not None:
+        raise SightlineError("there is no data", where="--labels, --map, --rehearse", mend="add --data")
     preset = preset or ("finetune" if own is not None else "nano")
     with LateBar(f"street, preset {preset}") as bar:
 
@@ -105,8 +115,8 @@ def street(
             bar.show(news.share, 1.0, line)
 
         done = train_street(
-            preset, out=out, minutes=minutes, steps=steps, seed=seed, resume=resume, start=weights, data=own,
-            watch=watch,
+            preset, out=out, minutes=minutes, steps=steps, seed=seed, resume=resume, start=weights,
+            rehearsal=rehearse, data=own, watch=watch,
         )  # fmt: skip
     typer.echo(
         f"{done.weights}: {done.images} pictures in {done.minutes:.1f} minutes; the curve: {done.curve}"

@@ -18,7 +18,7 @@ TURN_RAD_S = 3.2
 SEAT_REACH_M = 5.0  # so far one walks to a free seat; else one sits down where one is
 # What is chosen next, and how often: every action should fill at least one frame in twenty-five.
 CHOICES = ("along", "turn", "to", "fro", "run", "run_to", "run_fro", "stand", "wave", "sit", "fall")
-SHARES = (0.10, 0.04, 0.06, 0.06, 0.16, 0.02, 0.02, 0.07, 0.10, 0.20, 0.17)
+SHARES = (0.08, 0.03, 0.05, 0.06, 0.15, 0.02, 0.02, 0.06, 0.09, 0.20, 0.24)
 
 
 class Walkers:
