@@ -82,7 +82,8 @@ def make_sprite(
     canvas = np.zeros((h, w, 4), np.uint8)
     rng = np.random.default_rng([prop.variant, 77])
     if made is not None:
-        paint(canvas, *made)
+        shapes, tag = made
+        paint(canvas, shapes, tag)
     elif prop.kind in ("tree", "conifer", "planter"):
         shapes = (_tree if prop.kind != "planter" else _planter)(camera, prop, light, rng)
         # The wood and the box are furniture's colour but the plant's class: one thing, one class.
