@@ -96,6 +96,7 @@ def state_fields(
         "latency_p95_ms": _text(pace.latency_p95_ms),
         "ledger": orjson.dumps(counts.as_dict()).decode(),
         "ledger_total": orjson.dumps(total.as_dict()).decode(),
+        "accuracy": orjson.dumps(pace.accuracy.to_dict()).decode() if pace.accuracy else "",
         "updated_wall_ns": str(wall_ns),
     }
 

@@ -11,6 +11,8 @@ from bisect import bisect_left
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Literal
 
+from streamer.accuracy import WORLD, Accuracy
+
 Labels = tuple[str, ...]
 
 LATENCY_BUCKETS_S = (0.005, 0.01, 0.02, 0.03, 0.05, 0.075, 0.1, 0.15, 0.2, 0.3, 0.5, 1.0, 2.0, 5.0)
@@ -33,6 +35,14 @@ class Number:
         """Gauges, and counters that are counted elsewhere and copied here."""
         with self._lock:
             self._values[labels] = value
+
+    def put(self, value: float | None, *labels: str) -> None:
+        """As `set`; what is not known has no sample."""
+        if value is not None:
+            self.set(value, *labels)
+            return
+        with self._lock:
+            self._values.pop(labels, None)
 
     def forget(self, first: str) -> None:
         """Drop all samples whose first label is `first`."""
@@ -119,12 +129,58 @@ class Metrics:
         self.batch = Histogram(
             "sightline_batch_size", "Frames in one inference call", BATCH_BUCKETS, ("model",)
         )
+        by_world: Labels = ("stream", "world")
+        by_event: Labels = ("stream", "world", "event")
+
+        def lately(name: str, what: str, labels: Labels = by_world) -> Number:
+            return Number(f"sightline_world_{name}", f"{what}, on the synthetic world", "gauge", labels)
+
+        def since(name: str, what: str) -> Number:
+            return Number(f"sightline_world_{name}", f"{what}, on the synthetic world", "counter", by_world)
+
+        self.world_ap = lately("ap", "COCO AP of shown tracks in the last half minute")
+        self.world_ap50 = lately("ap50", "The same at IoU .50")
+        self.world_hota = lately("hota", "HOTA of the last half minute")
+        self.world_deta = lately("deta", "Its detection part")
+        self.world_assa = lately("assa", "Its association part")
+        self.world_switches = since("id_switches_total", "Identity switches")
+        self.world_scored = since("scored_frames_total", "Frames compared with the truth")
+        self.world_unscored = since(
+            "unscored_frames_total", "Frames that came faster than they could be scored"
+        )
+        self.world_precision = lately("event_precision", "Share of told events that are right", by_event)
+        self.world_recall = lately("event_recall", "Share of true events that were told", by_event)
+        self.world_delay = lately("event_delay_frames", "Mean delay until an event was told", by_event)
 
     def forget(self, stream: str) -> None:
         """The stream was removed: its samples would stand still for ever."""
         for family in vars(self).values():
             if family.labels[:1] == ("stream",):
                 family.forget(stream)
+
+    def show_accuracy(self, stream: str, accuracy: Accuracy | None) -> None:
+        """The newest numbers of a stream that knows its truth. None: gauges are dropped, totals stand."""
+        at = (stream, WORLD)
+        for family in (self.world_precision, self.world_recall, self.world_delay):
+            family.forget(stream)
+        if accuracy is None:
+            for family in (self.world_ap, self.world_ap50, self.world_hota, self.world_deta, self.world_assa):
+                family.forget(stream)
+            return
+        a = accuracy
+        self.world_ap.put(a.ap, *at)
+        self.world_ap50.put(a.ap50, *at)
+        self.world_hota.put(a.hota, *at)
+        self.world_deta.put(a.deta, *at)
+        self.world_assa.put(a.assa, *at)
+        self.world_switches.set(a.switches_total, *at)
+        self.world_scored.set(a.scored_total, *at)
+        self.world_unscored.set(a.unscored_total, *at)
+        for kind, score in a.events.items():
+            if score is not None:
+                self.world_precision.put(score.precision, *at, kind)
+                self.world_recall.put(score.recall, *at, kind)
+                self.world_delay.put(score.delay_frames, *at, kind)
 
     def snapshot(self) -> list[dict[str, Any]]:
         """All families as plain data for JSON; `prometheus_text` reads this."""

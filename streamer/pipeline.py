@@ -219,7 +219,7 @@ class Pipeline(Generic[S]):
                 infer_end_ns,
                 done_ns,
             )
-            results.append(Result(frame.ref, frame.source_hw, payload, timing, self._provenance))
+            results.append(Result(frame.ref, frame.source_hw, payload, timing, self._provenance, frame.truth))
         return results
 
     def _look(self, batch: Batch[S]) -> None:

@@ -10,16 +10,19 @@ from typing import Any, Generic, Protocol, TypeVar, runtime_checkable
 import numpy as np
 from numpy.typing import NDArray
 
+from streamer.accuracy import Accuracy
 from streamer.clock import Clock
-from streamer.types import Event, Fit, Frame, FrameRef, Hw, Perception, Result, StreamState
+from streamer.types import Event, Fit, Frame, FrameRef, FrameTruth, Hw, Perception, Result, StreamState
 
 __all__ = [
     "Clock",
     "Engine",
     "EngineSpec",
     "EventSink",
+    "Measure",
     "PictureTap",
     "ResultSink",
+    "Scorer",
     "Source",
     "SourceInfo",
     "StagedEngine",
@@ -200,6 +203,38 @@ class EventSink(Protocol):
     """Takes events; never loses one: what cannot be sent is spooled and replayed in order."""
 
     def emit_events(self, events: Sequence[Event]) -> None: ...
+
+
+class Scorer(Protocol):
+    """Scores results that bring their truth, beside the publishing thread: it returns at once and never raises."""
+
+    def see(self, result: Result, events: Sequence[Event]) -> None:
+        """One result whose `truth` is not None, and the events that the rules made of it."""
+        ...
+
+    def finish(self, stream: str, epoch: int) -> None:
+        """The epoch is over: its numbers are no longer of now."""
+        ...
+
+    def forget(self, stream: str) -> None:
+        """The stream was removed."""
+        ...
+
+    def accuracy(self, stream: str) -> Accuracy | None:
+        """The newest numbers; None for a stream without truth, and before the first."""
+        ...
+
+
+class Measure(Protocol):
+    """The rolling comparison of one epoch of one stream with its truth. One thread at a time."""
+
+    def add(self, result: Result, truth: FrameTruth, events: Sequence[Event]) -> None:
+        """The next scored frame, and the events told since the one before."""
+        ...
+
+    def accuracy(self) -> Accuracy:
+        """The numbers of the window as it is now; its totals count this epoch."""
+        ...
 
 
 class StateSink(Protocol):

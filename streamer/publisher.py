@@ -16,12 +16,13 @@ from typing import Any
 
 import numpy as np
 
+from streamer.accuracy import Accuracy
 from streamer.channel import Channel
 from streamer.clock import Clock
 from streamer.errors import Closed
 from streamer.ledger import Fate, Ledger
 from streamer.metrics import Metrics
-from streamer.ports import EventSink, ResultSink
+from streamer.ports import EventSink, ResultSink, Scorer
 from streamer.rules.rule import Rule
 from streamer.types import Event, Result
 
@@ -46,12 +47,16 @@ Item = Result | Event | EpochOver | Callable[[], None]
 
 @dataclass(frozen=True, slots=True)
 class StreamPace:
-    """How a stream does lately: results per second, capture-to-published latency, when the last frame was."""
+    """How a stream does lately: results per second, capture-to-published latency, when the last frame was.
+
+    `accuracy` is known where the source knows the truth.
+    """
 
     fps: float
     latency_p50_ms: float | None
     latency_p95_ms: float | None
     last_frame_wall_ns: int | None
+    accuracy: Accuracy | None = None
 
 
 @dataclass(slots=True)
@@ -78,6 +83,7 @@ class Publisher:
         ledger: Ledger,
         metrics: Metrics,
         clock: Clock,
+        scorer: Scorer | None = None,
     ) -> None:
         self._rules = tuple(rules)
         self._results = results
@@ -85,6 +91,7 @@ class Publisher:
         self._ledger = ledger
         self._metrics = metrics
         self._clock = clock
+        self._scorer = scorer
         self._channel: Channel[Item] = Channel(CAPACITY)
         self._follows: dict[str, _Follow] = {}
         self._lock = threading.Lock()
@@ -120,12 +127,15 @@ class Publisher:
         )
         fps = len(lately) / known_s if len(lately) > 1 and known_s > 0 else 0.0
         p50, p95 = np.percentile(latencies, [50, 95]).tolist() if latencies else (None, None)
-        return StreamPace(fps, p50, p95, last)
+        accuracy = None if self._scorer is None else self._scorer.accuracy(stream)
+        return StreamPace(fps, p50, p95, last, accuracy)
 
     def forget(self, stream: str) -> None:
         """The stream was removed; its state is given up."""
         with self._lock:
             self._follows.pop(stream, None)
+        if self._scorer is not None:
+            self._scorer.forget(stream)
 
     def after_all(self, then: Callable[[], None]) -> None:
         """Call `then` on the publishing thread once everything put in before is out; not at all if closed."""
@@ -149,11 +159,16 @@ class Publisher:
         for item in items:
             if isinstance(item, Result):
                 results.append(item)
-                events.extend(self._judge(item))
+                made = self._judge(item)
+                events.extend(made)
+                if item.truth is not None and self._scorer is not None:
+                    self._scorer.see(item, made)
             elif isinstance(item, Event):
                 events.append(item)
             elif isinstance(item, EpochOver):
                 events.extend(self._finish(item))
+                if self._scorer is not None:
+                    self._scorer.finish(item.stream, item.epoch)
             else:
                 afterwards.append(item)
         if results:

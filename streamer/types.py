@@ -71,16 +71,39 @@ class FrameRef:
 
 
 @dataclass(frozen=True, slots=True)
+class FrameTruth:
+    """What is really in a frame of N objects, from a source that drew them; no pixels.
+
+    `number` counts the source's frames, those that nobody read included; `time_s` is the source's own. boxes_xyxy f32
+    (N, 4) source px; labels i64 (N,) into `label_names`; ids i64 (N,), never reused in an epoch; `pixels` i64 (N,) of
+    each that are seen, `visibility` f32 (N,) which share of it that is; actions i64 (N,) into `action_names`, -1 none.
+    """
+
+    number: int
+    time_s: float
+    boxes_xyxy: F32
+    labels: I64
+    ids: I64
+    pixels: I64
+    visibility: F32
+    actions: I64
+    label_names: tuple[str, ...]
+    action_names: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class Frame:
     """A decoded frame at the engine's size: `image` uint8 (H, W, 3) RGB; `source_hw` the camera's own size in pixels.
 
-    `decoded_ns` is this host's monotonic time when decode and resize were done.
+    `decoded_ns` is this host's monotonic time when decode and resize were done. `truth` is what a source knows that
+    drew the picture itself; a camera knows nothing.
     """
 
     ref: FrameRef
     image: U8
     source_hw: Hw
     decoded_ns: int
+    truth: FrameTruth | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -192,13 +215,17 @@ class Timing:
 
 @dataclass(frozen=True, slots=True)
 class Result:
-    """The answer for one frame, without pixels. `provenance` names model, engine digest and backend."""
+    """The answer for one frame, without pixels. `provenance` names model, engine digest and backend.
+
+    `truth` is the frame's; it never leaves the process.
+    """
 
     ref: FrameRef
     source_hw: Hw
     payload: Perception
     timing: Timing
     provenance: Mapping[str, str] = field(default_factory=dict)
+    truth: FrameTruth | None = None
 
 
 class EventKind(StrEnum):

@@ -258,7 +258,9 @@ class Worker:
             if end.startswith("dropped:"):
                 self._metrics.dropped.set(frames, name, end.removeprefix("dropped:"))
         self._metrics.in_flight.set(counts.in_flight, name)
-        self._metrics.fps.set(round(self._publisher.pace(name).fps, 2), name)
+        pace = self._publisher.pace(name)
+        self._metrics.fps.set(round(pace.fps, 2), name)
+        self._metrics.show_accuracy(name, pace.accuracy)
 
     @staticmethod
     def _due(last_ns: int | None, now_ns: int, every_s: float) -> bool:

@@ -26,7 +26,7 @@ TITLE = "Sightline"
 PREFIXES = ("/assets/", "/static/")
 PATHS = frozenset({"/", "/theme.css", "/favicon.ico"})
 ON_LOAD = "import(new URL('/ui/viewer.js', document.baseURI)).then(({ start }) => start(element.querySelector('#sl')))"
-MODULES = ("viewer", "api", "events", "health", "overlay", "player", "timeline", "whep")
+MODULES = ("viewer", "accuracy", "api", "events", "health", "overlay", "player", "timeline", "whep")
 HEAD = "\n".join(
     [
         '<meta name="color-scheme" content="light dark">',

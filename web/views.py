@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from typing import Any, Literal
 
 import orjson
-from pydantic import BaseModel, Field
+from pydantic import BaseModel, Field, ValidationError
 
 from streamer.addresses import NETWORK_SCHEMES, local_file
 from streamer.config import StreamConfig
@@ -18,6 +18,39 @@ from streamer.types import StreamState
 
 HEARTBEAT_FRESH_S = 5.0
 SourceKind = Literal["world", "rtsp", "http", "file", "device"]
+
+
+class EventScoreView(BaseModel):
+    """One kind of event over the last ten minutes."""
+
+    told: int
+    right: int
+    there: int
+    noticed: int
+    precision: float | None = Field(None, description="right / told")
+    recall: float | None = Field(None, description="noticed / there")
+    delay_frames: float | None = Field(None, description="Mean, from when it happened to when it was told")
+
+
+class AccuracyView(BaseModel):
+    """The shown tracks of the last half minute against the truth of a drawn world. It says nothing of a real camera."""
+
+    world: str = Field(description="Which world knows the truth: synthetic")
+    frames: int
+    seconds: float
+    objects: int = Field(description="Clear objects, frame by frame")
+    ap: float | None = Field(None, description="COCO AP, IoU .50 to .95, of the tracks that are shown")
+    ap50: float | None = None
+    hota: float | None = None
+    deta: float | None = None
+    assa: float | None = None
+    switches: int = Field(description="Identity switches in these frames")
+    switches_total: int
+    events: dict[str, EventScoreView | None] = Field(
+        description="appear, leave, fall; null: no head tells it"
+    )
+    scored_total: int
+    unscored_total: int = Field(description="Frames that came faster than they could be scored")
 
 
 class StateView(BaseModel):
@@ -37,6 +70,7 @@ class StateView(BaseModel):
     latency_p50_ms: float | None = Field(None, description="Capture to result")
     latency_p95_ms: float | None = None
     ledger: dict[str, int] | None = Field(None, description="Frames by how they ended; the counts balance")
+    accuracy: AccuracyView | None = Field(None, description="Only of a stream whose source knows the truth")
 
 
 class StreamView(BaseModel):
@@ -130,6 +164,7 @@ def _state_view(fields: Mapping[str, str], *, worker_alive: bool, now_ns: int) -
         latency_p50_ms=_number(fields.get("latency_p50_ms")),
         latency_p95_ms=_number(fields.get("latency_p95_ms")),
         ledger=_counts(fields.get("ledger")),
+        accuracy=_accuracy(fields.get("accuracy")),
     )
 
 
@@ -143,6 +178,13 @@ def _number(text: str | None) -> float | None:
 def _whole(text: str | None) -> int | None:
     number = _number(text)
     return None if number is None else int(number)
+
+
+def _accuracy(text: str | None) -> AccuracyView | None:
+    try:
+        return AccuracyView.model_validate_json(text) if text else None
+    except ValidationError:
+        return None
 
 
 def _counts(text: str | None) -> dict[str, int] | None:

@@ -25,12 +25,14 @@ class Street:
     theme: str
     weather: str
     night: bool
+    degraded: bool  # the camera blurs, drifts in exposure or compresses
 
     @classmethod
     def of(cls, index: int, world: World) -> Street:
         """What the drawn world itself says of its conditions."""
         config = world.config
-        return cls(index, config, world.layout.theme, config.weather, world.light.night)
+        degraded = bool(config.blur or config.exposure or config.compression)
+        return cls(index, config, world.layout.theme, config.weather, world.light.night, degraded)
 
 
 @dataclass(frozen=True, slots=True)

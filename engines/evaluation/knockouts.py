@@ -43,7 +43,7 @@ def _window(model: Street) -> None:
             size = torch.tensor([0.0, 0.0, 1.0, 1.0]).repeat(window.shape[-1] // 4)
             return window * (1 - size) + 2.0 * size  # 2 is the widest that the layer lets through
 
-        layer.look.window.forward = wide
+        layer.look.window.forward = wide  # type: ignore[method-assign, assignment]
 
 
 def _pair_bias(model: Street) -> None:
@@ -109,7 +109,7 @@ def _silence(layer: nn.Module | Tensor) -> None:
     def zeros(*args: Any) -> Tensor:
         return torch.zeros_like(plain(*args))
 
-    layer.forward = zeros  # type: ignore[method-assign]
+    layer.forward = zeros
 
 
 KNOCK_OUTS: Mapping[str, Callable[[Street], None]] = {

@@ -125,8 +125,8 @@ def _box(
     x0, y0, x1, y1 = (round(float(v)) for v in xyxy)
     cv2.rectangle(canvas, (x0, y0), (x1, y1), colour, thick)
     at = (x0, max(10, y0 - 3))
-    cv2.putText(canvas, words, at, _FONT, 0.36, (0, 0, 0), 3, cv2.LINE_AA)
-    cv2.putText(canvas, words, at, _FONT, 0.36, colour, 1, cv2.LINE_AA)
+    cv2.putText(canvas, words, at, _FONT, 0.4, (0, 0, 0), 2, cv2.LINE_AA)
+    cv2.putText(canvas, words, at, _FONT, 0.4, colour, 1, cv2.LINE_AA)
 
 
 def _skeleton(

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from engines.evaluation.actions import tally, warm_up_frames
-from engines.evaluation.baselines import byte_track, iou_track
+from engines.evaluation.baselines import TUNED, byte_track, iou_track
 from engines.evaluation.calibration import calibration
 from engines.evaluation.coco import Precision
 from engines.evaluation.delays import falls
@@ -22,11 +22,17 @@ from engines.evaluation.keypoints import key_points
 from engines.evaluation.matching import CLEAR_PIXELS, CLEAR_VISIBILITY
 from engines.evaluation.semantic import joined
 from engines.evaluation.split import SplitRun
+from streamer.types import Detections, Tracks
 
 FLAT = (
     *("ap50", "ap", "mask_miou", "hota", "hota_bytetrack", "hota_iou", "idf1", "mota"),
     *("semantic_miou", "pck10", "action_top1", "action_top1_shuffled"),
 )
+BASELINES: Mapping[str, Callable[[Sequence[Detections]], list[Tracks]]] = {
+    "bytetrack": byte_track,
+    "bytetrack_tuned": lambda frames: byte_track(frames, TUNED),
+    "iou": iou_track,
+}
 CROWD = 8  # clear people in sight, in the mean of a street's frames, from which on it counts as crowded
 
 
@@ -70,11 +76,13 @@ class Measures:
             clear: {i: follow_street(rows, clear=clear) for i, rows in self.frames.items()}
             for clear in (True, False)
         }
-        self._others: dict[str, dict[int, StreetTracks]] = {"bytetrack": {}, "iou": {}}
-        for i, rows in self.frames.items():
-            detections = [seen.detections for seen in rows]
-            self._others["bytetrack"][i] = follow_street(rows, byte_track(detections))
-            self._others["iou"][i] = follow_street(rows, iou_track(detections))
+        self._others: dict[str, dict[int, StreetTracks]] = {
+            name: {
+                i: follow_street(rows, track([seen.detections for seen in rows]))
+                for i, rows in self.frames.items()
+            }
+            for name, track in BASELINES.items()
+        }
 
     @property
     def switched(self) -> set[tuple[int, int]]:
@@ -119,7 +127,7 @@ class Measures:
         }
 
     def baseline(self, name: str, streets: Sequence[int]) -> dict[str, Any]:
-        """The tracks of `bytetrack` or `iou` on these streets, on the clear count."""
+        """What one of BASELINES makes of these streets, on the clear count."""
         return asdict(together(self._others[name][i] for i in streets))
 
     def by_class(self) -> dict[str, dict[str, Any]]:
@@ -147,6 +155,7 @@ class Measures:
             "theme_in_training": lambda s: "never" if s.theme in unseen_themes else "yes",
             "weather": lambda s: s.weather,
             "hour": lambda s: "night" if s.night else "day",
+            "camera": lambda s: "degraded" if s.degraded else "clean",
             "people": lambda s: "crowd" if people[s.index] >= CROWD else "few",
         }
         told: dict[str, dict[str, Any]] = {}
@@ -173,7 +182,7 @@ def told(measures: Measures, unseen_themes: Sequence[str] = ()) -> dict[str, Any
     everywhere = sorted(measures.frames)
     confusion = joined(list(run.confusions.values()))
     points = key_points(run.frames)
-    order = (
+    order: dict[str, Any] | None = (
         {"chance": 0.5, "clip": run.order_clip.told(), "ring": run.order_ring.told()}
         if run.order_asked
         else None
@@ -188,7 +197,7 @@ def told(measures: Measures, unseen_themes: Sequence[str] = ()) -> dict[str, Any
         "details": {
             "clear": asdict(measures.accuracy(True)),
             "everything": asdict(measures.accuracy(False)),
-            "baselines": {name: measures.baseline(name, everywhere) for name in ("bytetrack", "iou")},
+            "baselines": {name: measures.baseline(name, everywhere) for name in BASELINES},
             "by_class": measures.by_class(),
             **{f"by_{way}": rows for way, rows in measures.by_condition(unseen_themes).items()},
             "semantic": None

@@ -53,8 +53,9 @@ class Acting:
     def empty(cls, slots: int, actions: int) -> Acting:
         """Nobody does anything."""
         nothing, zero = np.full(slots, NOTHING, np.int64), np.zeros(slots, np.int64)
-        by_slot = [frozen_array(a) for a in (nothing, zero, nothing, zero, zero)]
-        return cls(*by_slot, frozen_array(np.full(actions, NOTHING, np.int64)))
+        nothing, zero = frozen_array(nothing), frozen_array(zero)
+        scene = frozen_array(np.full(actions, NOTHING, np.int64))
+        return cls(nothing, zero, nothing, zero, zero, scene)
 
 
 NOBODY = Acting.empty(0, 0)

@@ -24,25 +24,39 @@ NAMES = {
 }
 GROUPS = {
     "by_theme": "theme",
-    "by_theme_in_training": "theme in training",
+    "by_theme_in_training": "trained theme",
     "by_weather": "weather",
     "by_hour": "hour",
-    "by_people": "people",
     "by_camera": "camera",
+    "by_people": "people",
 }
+TRACKERS = {
+    "bytetrack": "ByteTrack",
+    "bytetrack_tuned": "ByteTrack, tuned",
+    "iou": "IoU tracker",
+}
+SHORT = {
+    "mask_miou": "mask",
+    "hota_bytetrack": "ByteT.",
+    "hota_iou": "IoU t.",
+    "semantic_miou": "sem.",
+    "pck10": "PCK",
+    "action_top1": "act.",
+}  # headings of the widest table
 
 
 def show(numbers: Mapping[str, Any], console: Console | None = None) -> None:
     """Print everything that a person wants to see; the JSON holds more."""
     console = console or Console()
+    if not console.is_terminal:
+        console.width = max(console.width, 120)  # a file has room for the widest table
     details = numbers["details"]
     told = f"{numbers['model']} on {numbers['backend']} ({numbers['precision']})"
     console.print(f"{told}: {numbers['streets']} {numbers['split']} streets, {numbers['frames']} frames")
     console.print(_counts(numbers, details))
+    console.print(_trackers(details))
     console.print(_classes(details))
-    for key, title in GROUPS.items():
-        if key in details:
-            console.print(_groups(title, details[key]))
+    console.print(_groups(details))
     if details["semantic"] is not None:
         console.print(_line("semantic IoU", details["semantic"]["iou_by_class"]))
     if details["key_points"] is not None:
@@ -60,17 +74,18 @@ def _counts(numbers: Mapping[str, Any], details: Mapping[str, Any]) -> Table:
     table = Table("", "clear", "everything", box=None, pad_edge=False)
     for key, name in NAMES.items():
         table.add_row(name, _number(numbers[key]), _number(details["everything"].get(key), ""))
-    for key in ("deta", "assa"):
-        table.add_row(
-            {"deta": "DetA", "assa": "AssA"}[key],
-            *(_number(details[c][key]) for c in ("clear", "everything")),
-        )
     for key in ("switches", "misses", "false_positives", "objects"):
         table.add_row(key.replace("_", " "), *(str(details[c][key]) for c in ("clear", "everything")))
-    for key, name in (("bytetrack", "ByteTrack"), ("iou", "IoU tracker")):
-        row = details["baselines"][key]
-        shares = ", ".join(f"{k.upper()} {_number(row[k])}" for k in ("idf1", "mota", "deta", "assa"))
-        table.add_row(f"{name}, same boxes", f"{shares}, {row['switches']} switches")
+    return table
+
+
+def _trackers(details: Mapping[str, Any]) -> Table:
+    """The model's own tracks beside what others make of the same boxes."""
+    names = ("HOTA", "DetA", "AssA", "IDF1", "MOTA")
+    table = Table("tracks, same boxes", *names, "switches", box=None, pad_edge=False)
+    rows = (("the model", details["clear"]), *((TRACKERS[k], v) for k, v in details["baselines"].items()))
+    for name, row in rows:
+        table.add_row(name, *(_number(row[k.lower()]) for k in names), str(row["switches"]))
     return table
 
 
@@ -82,11 +97,15 @@ def _classes(details: Mapping[str, Any]) -> Table:
     return table
 
 
-def _groups(title: str, rows: Mapping[str, Mapping[str, Any]]) -> Table:
-    keys = [k for k in NAMES if any(row.get(k) is not None for row in rows.values())]
-    table = Table(title, "streets", *(NAMES[k].removeprefix("· ") for k in keys), box=None, pad_edge=False)
-    for name, row in rows.items():
-        table.add_row(name, str(row["streets"]), *(_number(row[k]) for k in keys))
+def _groups(details: Mapping[str, Any]) -> Table:
+    """The streets by theme, weather, hour, camera and crowd; only the numbers that the model has."""
+    rows = [(title, name, row) for key, title in GROUPS.items() for name, row in details[key].items()]
+    keys = [k for k in NAMES if any(row.get(k) is not None for _, _, row in rows)]
+    table = Table("by", "", "streets", *(SHORT.get(k, NAMES[k]) for k in keys), box=None, pad_edge=False)
+    for n, (title, name, row) in enumerate(rows):
+        again = n and rows[n - 1][0] == title
+        cells = (_number(row[k]) for k in keys)
+        table.add_row("" if again else title, name, str(row["streets"]), *cells)
     return table
 
 

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from engines.backends.registry import Lanes
     from streamer.config import StreamConfig
     from streamer.pipeline import Pipeline
-    from streamer.ports import Engine
+    from streamer.ports import Engine, Measure
 
 log = logging.getLogger(__name__)
 
@@ -130,6 +130,7 @@ def run(
     from streamer.rules.actions import ActionStarts, ActionWishes
     from streamer.rules.presence import Presence
     from streamer.runner import StreamRunner, Surroundings
+    from streamer.scoreboard import Scoreboard
     from streamer.sinks.redis import RedisSink
     from streamer.sinks.video import VideoPublisher
     from streamer.sources import open_source
@@ -141,6 +142,7 @@ def run(
     )
     desired = DesiredStreams(redis_url)
     wishes = ActionWishes()
+    scoreboard = Scoreboard(_measure, clock)
     publisher = Publisher(
         rules=[Presence(), ActionStarts(wishes.of)],
         results=sink,
@@ -148,6 +150,7 @@ def run(
         ledger=ledger,
         metrics=metrics,
         clock=clock,
+        scorer=scoreboard,
     )
 
     def make_pipeline(model: str, heads: Sequence[str] | None) -> tuple[Engine, Pipeline[Any]]:
@@ -214,6 +217,7 @@ def run(
         clean = made.close(drain_deadline_s)
         clean = models.close(1.0) and clean
         clean = publisher.close(1.0) and clean
+        clean = scoreboard.close(1.0) and clean
         desired.close()
         sink.close()
         certain.cancel()
@@ -273,6 +277,13 @@ class Models:
             else:
                 clean = False
         return clean
+
+
+def _measure() -> Measure:
+    """Made when a source brings its truth: workers that never meet one do not load it."""
+    from engines.evaluation.live.window import RollingAccuracy
+
+    return RollingAccuracy()
 
 
 def usable_cpus() -> int:

@@ -22,8 +22,8 @@ from streamer.ports import PictureTap, SourceInfo
 from streamer.sources.connection import SourceSpec
 from streamer.sources.fitting import laid
 from streamer.sources.timeline import Thinner
-from streamer.types import TICKS_90K, U8, Fit, Frame, FrameRef, Hw, frozen_array
-from streamer.world import TEST_THEMES, THEMES, VIEWS, WEATHERS, Truth, World, WorldConfig
+from streamer.types import TICKS_90K, U8, Fit, Frame, FrameRef, FrameTruth, Hw, frozen_array
+from streamer.world import ACTIONS, LABELS, TEST_THEMES, THEMES, VIEWS, WEATHERS, Truth, World, WorldConfig
 
 DEFAULT_SIZE = "640x360"
 DEFAULT_SEED = 1
@@ -179,7 +179,29 @@ class WorldSource:
         small = laid(partial(_resized, full), source_hw, self._input_hw, self._fit)
         if self._tap is not None and self._tap.wanted:
             self._tap.offer(ref, full)
-        return Frame(ref, small, source_hw, self._clock.monotonic_ns())
+        truth = frame_truth(self._last_truth)
+        return Frame(ref, small, source_hw, self._clock.monotonic_ns(), truth)
+
+
+def frame_truth(truth: Truth) -> FrameTruth:
+    """What travels with a frame of the world: its objects, and how many pixels of each are seen, without the maps."""
+    # a box is the extent of what is seen of its object: no pixel of it lies elsewhere
+    seen = [
+        np.count_nonzero(truth.instances[y0:y1, x0:x1] == row)
+        for row, (x0, y0, x1, y1) in enumerate(truth.boxes_xyxy.astype(int).tolist())
+    ]
+    return FrameTruth(
+        number=truth.frame,
+        time_s=truth.time_s,
+        boxes_xyxy=truth.boxes_xyxy,
+        labels=truth.labels,
+        ids=truth.ids,
+        pixels=frozen_array(np.array(seen, np.int64)),
+        visibility=truth.visibility,
+        actions=truth.actions,
+        label_names=LABELS,
+        action_names=ACTIONS,
+    )
 
 
 def _resized(picture: U8, hw: Hw) -> U8:

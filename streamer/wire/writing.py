@@ -74,9 +74,7 @@ def _keypoints(payload: Perception, key: str) -> list[dict[str, Any]]:
         return [{}] * len(payload.tracks)
     if not np.isfinite(payload.keypoints).all():
         raise WireError("a key point is not a finite number", where=f"result {key}")
-    there = payload.keypoints.any(axis=(1, 2)).tolist()
-    found = np.ascontiguousarray(payload.keypoints)
-    return [{"keypoints": one} if any_ else {} for one, any_ in zip(found, there, strict=True)]
+    return [{"keypoints": one} if one.any() else {} for one in np.ascontiguousarray(payload.keypoints)]
 
 
 def _of_the_scene(payload: Perception, key: str) -> dict[str, Any]:

@@ -4,8 +4,10 @@ from streamer.world.splits import SPLITS, split_config
 from streamer.world.street import World
 from streamer.world.truth import (
     ACTIONS,
+    EVENTS,
     KEYPOINTS,
     LABELS,
+    ORDER_PAIRS,
     SEMANTIC,
     TEST_THEMES,
     THEMES,
@@ -13,12 +15,15 @@ from streamer.world.truth import (
     WEATHERS,
     Truth,
     WorldConfig,
+    WorldEvent,
 )
 
 __all__ = [
     "ACTIONS",
+    "EVENTS",
     "KEYPOINTS",
     "LABELS",
+    "ORDER_PAIRS",
     "SEMANTIC",
     "SPLITS",
     "TEST_THEMES",
@@ -28,5 +33,6 @@ __all__ = [
     "Truth",
     "World",
     "WorldConfig",
+    "WorldEvent",
     "split_config",
 ]

@@ -76,7 +76,7 @@ class Camera:
         """World directions (h,w,3) of the canvas pixels."""
         h, w = self.canvas_hw
         cx, cy = self.centre_xy
-        us, vs = np.meshgrid((np.arange(w) - cx) / self.focal_px, (np.arange(h) - cy) / self.focal_px)
+        us, vs = (np.arange(w) - cx) / self.focal_px, (np.arange(h) - cy) / self.focal_px
         r = self.rotation
-        directions: F64 = us[..., None] * r[0] + vs[..., None] * r[1] + r[2]
+        directions: F64 = (us[:, None] * r[0])[None] + (vs[:, None] * r[1])[:, None] + r[2]
         return directions

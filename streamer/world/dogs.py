@@ -1,4 +1,4 @@
-"""Dogs as shapes: four legs with a trot, a tail that wags."""
+"""Dogs: how they run about, and their shapes with four legs that trot and a tail that wags."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import math
 
 import numpy as np
 
+from streamer.world.agents import Agent
 from streamer.world.camera import Camera
 from streamer.world.draw import SHIFT, Rgb, Shape, Tint, disc, fixed, line, lit, points_of
 
@@ -17,6 +18,28 @@ COATS: tuple[Rgb, ...] = (
     (150, 110, 80),
     (96, 92, 90),
 )
+
+
+def trot(agent: Agent, rng: np.random.Generator, now: float, dt: float) -> None:
+    """Move one dog on by `dt` seconds: beside its owner, or where it likes."""
+    owner = agent.owner
+    if owner is not None:
+        goal_x, goal_z = owner.x + 0.75 * owner.direction, owner.z - 0.45
+        agent.direction = owner.direction
+        gap = math.hypot(goal_x - agent.x, goal_z - agent.z)
+        want = min(3.6, gap * 1.6) if gap > 0.25 else 0.0
+        goal = math.atan2(goal_z - agent.z, goal_x - agent.x) if gap > 0.25 else agent.heading
+    else:
+        if now >= agent.until:
+            agent.until = now + float(rng.uniform(1.5, 6))
+            agent.cruise = 0.0 if agent.cruise > 0 and rng.random() < 0.4 else float(rng.uniform(0.9, 3.0))
+        want = agent.cruise
+        goal = math.atan2(float(np.clip(agent.lane_z - agent.z, -0.5, 0.5)), float(agent.direction))
+    agent.speed += float(np.clip(want - agent.speed, -5 * dt, 4 * dt))
+    agent.heading += float(np.clip(math.remainder(goal - agent.heading, math.tau), -4 * dt, 4 * dt))
+    agent.x += math.cos(agent.heading) * agent.speed * dt
+    agent.z += math.sin(agent.heading) * agent.speed * dt
+    agent.phase += (7.0 + 4.0 * agent.speed if agent.speed > 0.2 else 5.0) * dt
 
 
 def dog_shapes(

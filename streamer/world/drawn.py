@@ -47,6 +47,12 @@ class Drawn:
         self.box = (0.0, 0.0, 0.0, 0.0)
         self.visibility = 0.0
 
+    @property
+    def clipped_box(self) -> tuple[float, float, float, float]:
+        """The whole object's extent within the picture, whether seen or hidden."""
+        x0, y0, x1, y1 = self.full_box
+        return max(x0, 0.0), max(y0, 0.0), min(x1, float(self.width)), min(y1, float(self.height))
+
     def count_whole(self, canvas: NDArray[np.uint8]) -> None:
         """Count the object's pixels before anything nearer hides them, and those beyond the picture's edge."""
         window = self.window
@@ -90,9 +96,8 @@ class Drawn:
         if self.joints is None:
             return
         window = self.window
-        xy = (self.joints[: len(out)] - (window.x, window.y) + 0.5) / window.scale
-        out[:, :2] = np.rint(xy * 16) / 16
+        xy = np.rint((self.joints[: len(out)] - (window.x, window.y) + 0.5) / window.scale * 16) / 16
+        out[:, :2] = xy
         for i, (x, y) in enumerate(xy.tolist()):
-            inside = x >= 0 and y >= 0 and out[i, 0] < self.width and out[i, 1] < self.height
-            if inside and x < self.width and y < self.height:
+            if 0 <= x < self.width and 0 <= y < self.height:
                 out[i, 2] = 2 if tags[int(y), int(x)] == self.tag else 1

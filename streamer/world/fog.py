@@ -43,13 +43,15 @@ class Fog:
         red, green, blue = (float(c) * share for c in self.rgb)
         return 1 - share, red, green, blue
 
-    def fade(self, colour: F32, depth_m: NDArray[np.float64] | float, where: NDArray[np.bool_]) -> None:
-        """Fade the pixels (h,w,3) where `where` (h,w) is set, in place; `depth_m` is one number or (h,w)."""
+    def fade(self, colour: F32, depth_m: NDArray[np.float64], where: NDArray[np.bool_] | None = None) -> None:
+        """Fade the pixels (h,w,3) at depths `depth_m` (h,w) in place; only those set in `where` (h,w), if given."""
         if self.reach_m is None:
             return
-        depth = np.broadcast_to(np.asarray(depth_m, np.float64), where.shape)[where]
-        share = (1 - np.exp(-depth / self.reach_m))[:, None]
-        colour[where] += share * (self.rgb - colour[where])
+        if where is None:
+            colour += (1 - np.exp(-depth_m / self.reach_m))[..., None] * (self.rgb - colour)
+        else:
+            share = (1 - np.exp(-depth_m[where] / self.reach_m))[:, None]
+            colour[where] += share * (self.rgb - colour[where])
 
     def fade_sprite(self, pixels: NDArray[np.uint8], depth_m: float) -> None:
         """Fade a cut-out (h,w,4) in place; its tags stay."""

@@ -1,7 +1,7 @@
-"""People: a skeleton with a gait, and the clothes on it.
+"""People: what they wear, and the clothed body as shapes.
 
-Joints are computed in the body's own frame (forward, up, left; metres) with plain sines of the gait's phase, turned
-by the heading, projected, and drawn as capsules from the far side of the body to the near side.
+The joints of a pose are turned by the heading, projected, and drawn as capsules from the far side of the body to the
+near side.
 """
 
 from __future__ import annotations
@@ -13,7 +13,23 @@ import numpy as np
 
 from streamer.world.camera import F64, Camera
 from streamer.world.draw import SHIFT, Point, Rgb, Shape, Tint, convex, disc, fixed, line, lit, points_of
-from streamer.world.truth import RUN, WALK, WAVE
+from streamer.world.poses import (
+    BACK,
+    CROWN,
+    FACE,
+    HEAD,
+    L_ANKLE,
+    L_ELBOW,
+    L_HIP,
+    L_KNEE,
+    L_SHOULDER,
+    L_TOE,
+    L_WRIST,
+    NECK,
+    R_HIP,
+    R_KNEE,
+    R_SHOULDER,
+)
 
 SKINS: tuple[Rgb, ...] = (
     (244, 208, 178),
@@ -81,97 +97,6 @@ def draw_look(rng: np.random.Generator) -> PersonLook:
         hat=pick(CLOTHES) if rng.random() < 0.18 else None,
         short_sleeves=bool(rng.random() < 0.45),
     )
-
-
-# Indices of joints in a pose: the KEYPOINTS in their order, then these.
-(
-    HEAD,
-    L_SHOULDER,
-    R_SHOULDER,
-    L_ELBOW,
-    R_ELBOW,
-    L_WRIST,
-    R_WRIST,
-    L_HIP,
-    R_HIP,
-    L_KNEE,
-    R_KNEE,
-    L_ANKLE,
-    R_ANKLE,
-) = range(13)
-L_TOE, R_TOE, NECK, CROWN, FACE, BACK = range(13, 19)
-
-
-def pose(action: int, phase: float, fallen: float, riding: bool) -> F64:
-    """Joints (19,3) as forward, up, left in metres for a body 1.75 m tall; `fallen` 0 upright .. 1 lying."""
-    sin, cos, tau = math.sin, math.cos, math.tau
-    lean, elbow, arm_swing, leg_swing, flex = 0.03, 0.25, 0.0, 0.0, 0.0
-    if riding:
-        lean, elbow = 0.62, 0.35
-    elif action == RUN:
-        lean, elbow, arm_swing, leg_swing, flex = 0.16, 1.45, 0.75, 0.72, 1.25
-    elif action == WALK:
-        lean, elbow, arm_swing, leg_swing, flex = 0.05, 0.35, 0.48, 0.44, 0.75
-    else:
-        lean, arm_swing = 0.02 + 0.015 * sin(phase * 0.35), 0.04
-    joints = [(0.0, 0.0, 0.0)] * 19
-    hip_up, hip_fwd = (0.98, -0.22) if riding else (0.92, 0.0)
-    shoulder_fwd, shoulder_up = hip_fwd + 0.54 * sin(lean), hip_up + 0.54 * cos(lean)
-    lowest = 9.0
-    for side, left in ((0, 1), (1, -1)):
-        p = phase + (0.0 if left == 1 else tau / 2)
-        hip = (hip_fwd, hip_up, 0.10 * left)
-        if riding:
-            ankle = (0.06 + 0.17 * cos(p), 0.32 + 0.17 * sin(p), 0.11 * left)
-            mid_f, mid_u = (hip[0] + ankle[0]) / 2, (hip[1] + ankle[1]) / 2
-            gap_f, gap_u = ankle[0] - hip[0], ankle[1] - hip[1]
-            span = math.hypot(gap_f, gap_u)
-            bend = math.sqrt(max(0.0, 0.47**2 - (span / 2) ** 2))
-            knee = (mid_f - gap_u / span * bend, mid_u + gap_f / span * bend, 0.12 * left)
-        else:
-            thigh = leg_swing * sin(p)
-            shin = thigh - flex * max(0.0, cos(p)) - 0.06
-            knee = (hip[0] + 0.44 * sin(thigh), hip[1] - 0.44 * cos(thigh), 0.10 * left)
-            ankle = (knee[0] + 0.43 * sin(shin), knee[1] - 0.43 * cos(shin), 0.10 * left)
-        toe = (ankle[0] + 0.16, ankle[1] - 0.04, ankle[2] + 0.03 * left)
-        lowest = min(lowest, ankle[1])
-        shoulder = (shoulder_fwd, shoulder_up, 0.19 * left)
-        if riding:
-            wrist = (0.36, 1.03, 0.22 * left)
-            elbow_at = (
-                0.5 * (shoulder[0] + wrist[0]) - 0.04,
-                0.5 * (shoulder[1] + wrist[1]) - 0.08,
-                0.25 * left,
-            )
-        elif action == WAVE and left == -1:
-            swing = 0.55 * sin(phase)
-            elbow_at = (shoulder[0] + 0.04, shoulder[1] + 0.10, -0.45)
-            wrist = (elbow_at[0] + 0.05, elbow_at[1] + 0.27 * cos(swing), elbow_at[2] + 0.27 * sin(swing))
-        else:
-            upper = -arm_swing * sin(p)
-            lower = upper + elbow
-            elbow_at = (shoulder[0] + 0.29 * sin(upper), shoulder[1] - 0.29 * cos(upper), 0.23 * left)
-            wrist = (elbow_at[0] + 0.26 * sin(lower), elbow_at[1] - 0.26 * cos(lower), 0.22 * left)
-        for at, joint in ((L_SHOULDER, shoulder), (L_ELBOW, elbow_at), (L_WRIST, wrist), (L_HIP, hip)):
-            joints[at + side] = joint
-        for at, joint in ((L_KNEE, knee), (L_ANKLE, ankle), (L_TOE, toe)):
-            joints[at + side] = joint
-    head_f, head_u = shoulder_fwd + 0.03 + 0.1 * sin(lean), shoulder_up + 0.21
-    joints[NECK] = (shoulder_fwd, shoulder_up + 0.06, 0.0)
-    joints[HEAD] = (head_f, head_u, 0.0)
-    joints[CROWN] = (head_f - 0.02, head_u + 0.045, 0.0)
-    joints[FACE] = (head_f + 0.055, head_u - 0.02, 0.0)
-    joints[BACK] = (shoulder_fwd - 0.19, shoulder_up - 0.2, 0.0)
-    out = np.array(joints)
-    if not riding:
-        out[:, 1] -= lowest - 0.07  # the lower foot stands on the ground
-    if fallen > 0:
-        angle = fallen * math.pi / 2
-        forward, up = out[:, 0].copy(), out[:, 1].copy()
-        out[:, 0] = forward * cos(angle) + up * sin(angle) - 0.8 * sin(angle)
-        out[:, 1] = up * cos(angle) - forward * sin(angle) + 0.16 * sin(angle)
-        np.maximum(out[:, 1], 0.05, out=out[:, 1])
-    return out
 
 
 def person_shapes(

@@ -10,7 +10,20 @@ import numpy as np
 from numpy.typing import NDArray
 
 from streamer.world.camera import Camera
-from streamer.world.draw import CONVEX, SHIFT, Rgb, Shape, Tint, disc, fixed, line, lit, paint, points_of
+from streamer.world.draw import (
+    CONVEX,
+    SHIFT,
+    Rgb,
+    Shape,
+    Tint,
+    bounds,
+    disc,
+    fixed,
+    line,
+    lit,
+    paint,
+    points_of,
+)
 from streamer.world.layout import Prop
 from streamer.world.truth import FURNITURE, VEGETATION
 
@@ -59,23 +72,37 @@ def box_shapes(
     return out
 
 
-def make_sprite(camera: Camera, prop: Prop, light: Tint, lamps_on: bool) -> Sprite | None:
-    """The prop as a sprite, or None where it lies out of the picture."""
+def make_sprite(
+    camera: Camera, prop: Prop, light: Tint, lamps_on: bool, made: tuple[list[Shape], int] | None = None
+) -> Sprite | None:
+    """The prop as a sprite, or None where it lies out of the picture; `made`: its shapes and class, if known."""
     if camera.depth_of(prop.x, 0.5, prop.z) < 1.2:
         return None
     h, w = camera.canvas_hw
     canvas = np.zeros((h, w, 4), np.uint8)
     rng = np.random.default_rng([prop.variant, 77])
-    if prop.kind in ("tree", "conifer", "planter"):
+    if made is not None:
+        paint(canvas, *made)
+    elif prop.kind in ("tree", "conifer", "planter"):
         shapes = (_tree if prop.kind != "planter" else _planter)(camera, prop, light, rng)
         # The wood and the box are furniture's colour but the plant's class: one thing, one class.
         paint(canvas, shapes, VEGETATION)
     else:
-        paint(canvas, _furniture(camera, prop, light, lamps_on), FURNITURE)
-    ys, xs = np.nonzero(canvas[:, :, 3])
-    if len(ys) == 0:
+        shapes = _furniture(camera, prop, light, lamps_on)
+        paint(canvas, shapes, FURNITURE)
+    left, top, right, bottom = bounds(shapes)
+    x0, y0, x1, y1 = (
+        max(int(left) - 2, 0),
+        max(int(top) - 2, 0),
+        min(int(right) + 3, w),
+        min(int(bottom) + 3, h),
+    )
+    if x0 >= x1 or y0 >= y1:
         return None
-    y0, y1, x0, x1 = int(ys.min()), int(ys.max()) + 1, int(xs.min()), int(xs.max()) + 1
+    x, y, wide, high = cv2.boundingRect(np.ascontiguousarray(canvas[y0:y1, x0:x1, 3]))
+    if wide == 0:
+        return None
+    x0, y0, x1, y1 = x0 + x, y0 + y, x0 + x + wide, y0 + y + high
     pixels = np.ascontiguousarray(canvas[y0:y1, x0:x1])
     return Sprite(prop.z, x0, y0, pixels, np.ascontiguousarray((pixels[:, :, 3] > 0).astype(np.uint8) * 255))
 

@@ -12,26 +12,15 @@ from typing import Any
 import numpy as np
 
 from streamer.world.agents import Agent, Slot
-from streamer.world.dogs import COATS
+from streamer.world.company import Company
+from streamer.world.dogs import COATS, trot
+from streamer.world.driving import MARGIN_M, drive
 from streamer.world.layout import Layout
 from streamer.world.people import draw_look
-from streamer.world.truth import (
-    BICYCLE,
-    BUS,
-    CAR,
-    DOG,
-    FALL,
-    PERSON,
-    RUN,
-    STAND,
-    WALK,
-    WAVE,
-    WorldConfig,
-)
+from streamer.world.poses import Motion
+from streamer.world.truth import BICYCLE, BUS, CAR, DOG, PERSON, WorldConfig
 from streamer.world.vehicles import PAINTS, draw_bus, draw_car
-
-FALL_S, LIE_S, RISE_S = 0.7, 2.4, 1.3
-MARGIN_M = {PERSON: 1.0, CAR: 3.4, BUS: 6.4, BICYCLE: 1.6, DOG: 1.0}
+from streamer.world.walking import Walkers
 
 
 class Traffic:
@@ -40,6 +29,9 @@ class Traffic:
     def __init__(self, config: WorldConfig, layout: Layout) -> None:
         self.layout = layout
         self.rng = np.random.default_rng([config.seed, 3])
+        self.company = Company(config, layout)
+        self.walkers = Walkers(layout, self.rng, self.company)
+        self._wrong_lane: float | None = None
         self.now = 0.0
         self._ids = 0
         rng = self.rng
@@ -79,23 +71,64 @@ class Traffic:
     def advance(self, dt: float) -> None:
         """Move the world on by `dt` seconds."""
         self.now += dt
+        drivers = self._drivers()
+        self.company.people = self.people
+        if self._wrong_lane is not None:
+            self._enter_wrong_way(self._wrong_lane)
         for slot in self.slots:
             agent = slot.agent
             if agent is None:
-                if self.now >= slot.ready_at:
+                if self.now >= slot.ready_at and not slot.once:
                     slot.agent = self._enter(slot.label, anywhere=False)
                 continue
             if agent.label == PERSON:
-                self._walk(agent, dt)
+                self.walkers.advance(agent, self.now, dt)
             elif agent.label == DOG:
-                self._trot(agent, dt)
+                if agent.owner is not None and not any(s.agent is agent.owner for s in self.slots):
+                    agent.owner = None
+                trot(agent, self.rng, self.now, dt)
             else:
-                self._drive(agent, dt)
+                drive(agent, drivers, self._on_foot(), dt)
             low, high = self.layout.span(agent.z, MARGIN_M[agent.label] + 0.8)
-            if (agent.direction > 0 and agent.x > high) or (agent.direction < 0 and agent.x < low):
+            if agent.x < low or agent.x > high or agent.gone:
+                agent.gone = True
                 slot.agent, slot.ready_at = None, self.now + float(self.rng.uniform(0.2, 3.0))
 
+    @property
+    def people(self) -> list[Agent]:
+        """Everybody on foot."""
+        return [s.agent for s in self.slots if s.agent is not None and s.agent.label == PERSON]
+
+    def send_wrong_way(self) -> bool:
+        """Let a car drive against a lane's direction as soon as that lane is empty; False where there can be none."""
+        moves = any(s.label in (CAR, BUS, BICYCLE) for s in self.slots)
+        if self.layout.plaza or self._wrong_lane is not None or not moves:
+            return False
+        self._wrong_lane = self._lane(CAR, 1 if self.company.rng.random() < 0.5 else -1)
+        return True
+
     # ------------------------------------------------------------------------------------------------ coming
+
+    def _enter_wrong_way(self, lane_z: float) -> None:
+        """The car of send_wrong_way. Newcomers keep out of the lane until it has come and gone."""
+        for slot in self.slots:
+            if slot.once:
+                if slot.agent is None:
+                    self.slots.remove(slot)
+                    self._wrong_lane = None
+                return
+        rng = self.company.rng
+        against = -1 if lane_z < self.layout.road_m / 2 else 1
+        low, high = self.layout.span(lane_z, MARGIN_M[CAR])
+        if any(abs(d.z - lane_z) < 1.6 and not d.parked for d in self._drivers()):
+            return
+        edge = low if against > 0 else high
+        car = Agent(
+            self._new_id(), CAR, edge, lane_z, against, 0.0, draw_car(rng), lane_z=lane_z, wrong_way=True
+        )
+        car.heading = 0.0 if against > 0 else math.pi
+        car.cruise = car.speed = float(rng.uniform(4.0, 7.0))
+        self.slots.append(Slot(CAR, car, once=True))
 
     def _new_id(self) -> int:
         self._ids += 1
@@ -154,6 +187,8 @@ class Traffic:
         edge = low if direction > 0 else high
         x = float(rng.uniform(low, high)) if anywhere else edge
         if label in (CAR, BUS, BICYCLE):
+            if self._wrong_lane is not None and abs(z - self._wrong_lane) < 1.6:
+                return None
             reach = MARGIN_M[label] + 3.0
             for other in self._drivers():
                 if abs(other.z - z) < 1.6 and abs(other.x - x) < reach + MARGIN_M[other.label]:
@@ -162,12 +197,11 @@ class Traffic:
         agent.phase = float(rng.uniform(0, math.tau))
         agent.heading = 0.0 if direction > 0 else math.pi
         if label == PERSON:
-            agent.look = draw_look(rng)
-            agent.action = WALK
+            agent.look = self.company.dress(draw_look(rng))
             agent.cruise = float(rng.uniform(0.95, 1.65))
-            agent.until = self.now + float(rng.uniform(0.5, 6) if anywhere else rng.uniform(2, 8))
-            if anywhere:
-                self._decide(agent)
+            agent.until = self.now + float(rng.uniform(0, 2.5) if anywhere else rng.uniform(1.2, 3.2))
+            self.company.welcome(agent, self.people, self.now, anywhere=anywhere)
+            self.walkers.name(agent)
         elif label == DOG:
             agent.look = (COATS[int(rng.integers(len(COATS)))], float(rng.uniform(0.7, 1.35)))
             owners = [s.agent for s in self.slots if s.agent is not None and s.agent.label == PERSON]
@@ -187,118 +221,21 @@ class Traffic:
             agent.look = PAINTS[int(rng.integers(len(PAINTS)))]
             agent.cruise = float(rng.uniform(2.6, 5.2))
             agent.rider = Agent(self._new_id(), PERSON, x, z, direction, 0.0, draw_look(rng), lane_z=z)
-            agent.rider.heading = agent.heading
+            agent.rider.heading, agent.rider.motion = agent.heading, Motion.RIDE
         else:
             agent.look = draw_car(rng) if label == CAR else draw_bus(rng)
             agent.cruise = float(rng.uniform(4.0, 9.5) if label == CAR else rng.uniform(3.2, 6.5))
+            if label == BUS and self.layout.busy:
+                low, high = self.layout.span(z)
+                middle, half = (low + high) / 2, (high - low) * 0.15
+                agent.halt_x = float(self.company.rng.uniform(middle - half, middle + half))
+                agent.halt_s = float(self.company.rng.uniform(3, 8))
         agent.speed = agent.cruise
         return agent
-
-    # ------------------------------------------------------------------------------------------------ doing
-
-    def _decide(self, agent: Agent) -> None:
-        rng, layout = self.rng, self.layout
-        choice = int(rng.choice(7, p=(0.34, 0.16, 0.15, 0.12, 0.07, 0.11, 0.05)))
-        agent.since = self.now
-        if choice == 6:  # turns round
-            agent.direction = -agent.direction
-        if choice == 5:  # crosses, or changes over within a pavement
-            agent.lane_z = self._lane(PERSON, agent.direction)
-        agent.action = (WALK, RUN, STAND, WAVE, FALL, WALK, WALK)[choice]
-        low, high = ((3, 9), (2.5, 6), (2, 6), (2, 5), (0, 0), (5, 9), (3, 8))[choice]
-        lasts = (
-            float(rng.uniform(low, high))
-            if agent.action != FALL
-            else FALL_S + LIE_S * float(rng.uniform(0.6, 1.8)) + RISE_S
-        )
-        if agent.action == FALL and 0 <= agent.z < layout.road_m and not layout.plaza:
-            agent.action = WALK  # nobody lies down on the road
-        if agent.action in (STAND, WAVE):
-            # They often turn to the street, or to the camera.
-            agent.heading = float(
-                rng.choice((agent.heading, -math.pi / 2, -math.pi / 2, math.pi / 2))
-            ) + float(rng.normal(0, 0.4))
-        agent.until = self.now + lasts
-
-    def _walk(self, agent: Agent, dt: float) -> None:
-        if self.now >= agent.until:
-            agent.fallen = 0.0
-            self._decide(agent)
-        target = {WALK: agent.cruise, RUN: agent.cruise * 1.2 + 1.7}.get(agent.action, 0.0)
-        on_road = 0 < agent.z < self.layout.road_m and not self.layout.plaza
-        if on_road and target == 0 and agent.action != FALL:  # nobody stops on the road
-            agent.action, target = WALK, agent.cruise
-        agent.speed += float(np.clip(target - agent.speed, -4 * dt, 3 * dt))
-        if agent.action == FALL:
-            agent.speed = max(0.0, agent.speed - 6 * dt)
-            gone, left = self.now - agent.since, agent.until - self.now
-            agent.fallen = min(1.0, gone / FALL_S) ** 2 if left > RISE_S else max(0.0, left / RISE_S)
-        elif agent.speed > 0.05:
-            side = float(np.clip((agent.lane_z - agent.z) * 0.9, -0.8, 0.8))
-            if abs(agent.lane_z - agent.z) > 1.5:
-                side = math.copysign(1.1, side)
-            goal = math.atan2(side, agent.direction * 0.9)
-            turn = math.remainder(goal - agent.heading, math.tau)
-            agent.heading += float(np.clip(turn, -3.2 * dt, 3.2 * dt))
-        agent.x += math.cos(agent.heading) * agent.speed * dt
-        agent.z += math.sin(agent.heading) * agent.speed * dt
-        agent.z = min(max(agent.z, -self.layout.near_pavement_m - 0.4), self.layout.facade_z - 0.45)
-        stride = 1.45 if agent.action != RUN else 2.5
-        rate = (
-            6.5 if agent.action == WAVE else 1.5 if agent.action == STAND else math.tau * agent.speed / stride
-        )
-        agent.phase += rate * dt
-
-    def _trot(self, agent: Agent, dt: float) -> None:
-        owner = agent.owner
-        if owner is not None and any(s.agent is owner for s in self.slots):
-            goal_x, goal_z = owner.x + 0.75 * owner.direction, owner.z - 0.45
-            agent.direction = owner.direction
-            gap = math.hypot(goal_x - agent.x, goal_z - agent.z)
-            want = min(3.6, gap * 1.6) if gap > 0.25 else 0.0
-            goal = math.atan2(goal_z - agent.z, goal_x - agent.x) if gap > 0.25 else agent.heading
-        else:
-            if self.now >= agent.until:
-                agent.until = self.now + float(self.rng.uniform(1.5, 6))
-                agent.cruise = (
-                    0.0 if agent.cruise > 0 and self.rng.random() < 0.4 else float(self.rng.uniform(0.9, 3.0))
-                )
-            want = agent.cruise
-            goal = math.atan2(float(np.clip(agent.lane_z - agent.z, -0.5, 0.5)), float(agent.direction))
-        agent.speed += float(np.clip(want - agent.speed, -5 * dt, 4 * dt))
-        agent.heading += float(np.clip(math.remainder(goal - agent.heading, math.tau), -4 * dt, 4 * dt))
-        agent.x += math.cos(agent.heading) * agent.speed * dt
-        agent.z += math.sin(agent.heading) * agent.speed * dt
-        agent.phase += (7.0 + 4.0 * agent.speed if agent.speed > 0.2 else 5.0) * dt
 
     def _drivers(self) -> list[Agent]:
         out = [s.agent for s in self.slots if s.agent is not None and s.agent.label in (CAR, BUS, BICYCLE)]
         return out + [p for p in self.parked if p.label == CAR]
 
-    def _drive(self, agent: Agent, dt: float) -> None:
-        nose = MARGIN_M[agent.label] - 0.8
-        free = 99.0
-        for other in self._drivers():
-            if other is not agent and abs(other.z - agent.z) < 1.5:
-                gap = (other.x - agent.x) * agent.direction - nose - MARGIN_M[other.label] + 0.8
-                if gap > -nose:
-                    free = min(free, gap)
-        for slot in self.slots:
-            other_agent = slot.agent
-            if (
-                other_agent is not None
-                and other_agent.label in (PERSON, DOG)
-                and abs(other_agent.z - agent.z) < 1.7
-            ):
-                gap = (other_agent.x - agent.x) * agent.direction - nose - 0.6
-                if gap > -0.5:
-                    free = min(free, gap)
-        want = min(agent.cruise, max(0.0, (free - 0.8) * 1.1))
-        agent.speed = max(0.0, agent.speed + float(np.clip(want - agent.speed, -9 * dt, 2.5 * dt)))
-        step = agent.speed * dt
-        agent.x += agent.direction * step
-        agent.rolled += step
-        agent.phase += step * 1.5
-        if agent.rider is not None:
-            rider = agent.rider
-            rider.x, rider.z, rider.phase, rider.speed = agent.x, agent.z, -agent.phase, agent.speed
+    def _on_foot(self) -> list[Agent]:
+        return [s.agent for s in self.slots if s.agent is not None and s.agent.label in (PERSON, DOG)]

@@ -127,7 +127,7 @@ def test_every_module_stands_on_a_floor() -> None:
 
 def test_engines_and_web_know_only_what_they_may_of_streamer() -> None:
     ground = ("types", "ports", "geometry", "masks", "clock", "errors", "config", "addresses", "metrics")
-    ground = (*ground, "model_names", "model_card")
+    ground = (*ground, "model_names", "model_card", "accuracy")
     allowed = {
         "engines": tuple(f"streamer.{name}" for name in (*ground, "world")),
         "web": tuple(f"streamer.{name}" for name in (*ground, "wire", "client")),

@@ -12,18 +12,7 @@ import numpy as np
 import pytest
 
 from streamer.errors import SightlineError
-from streamer.world import (
-    ACTIONS,
-    KEYPOINTS,
-    LABELS,
-    SEMANTIC,
-    TEST_THEMES,
-    THEMES,
-    WEATHERS,
-    Truth,
-    World,
-    WorldConfig,
-)
+from streamer.world import ACTIONS, KEYPOINTS, LABELS, SEMANTIC, THEMES, WEATHERS, Truth, World, WorldConfig
 
 ARRAYS = (
     "boxes_xyxy",
@@ -39,9 +28,9 @@ ARRAYS = (
 # Pictures and truth of seeds 3 (clear), 8 (overcast), 14 (rain): frames 0, 6 and 12 of 72x128. They change only with
 # a wish to change what the world looks like; shipped weights and their measured numbers then want a new training.
 KNOWN = {
-    (3, "clear"): "89a73ba8f827ad29",
-    (8, "overcast"): "744cfb0a13c6e9f2",
-    (14, "rain"): "29f6b4aa07c48f24",
+    (3, "clear"): "1dc6bab7542cd8a3",
+    (8, "overcast"): "094964a2368d7a7b",
+    (14, "rain"): "0af1b000c742b145",
 }
 SIZES = [(144, 256), (101, 67), (97, 355), (360, 200)]
 
@@ -218,12 +207,12 @@ def test_hours_and_weathers_are_seen_in_the_light(weather: str, hour: float) -> 
     world = World(WorldConfig(seed=3, height=48, width=80, weather=weather, hour=hour))
     picture, truth = world.step()
     noon = World(WorldConfig(seed=3, height=48, width=80, hour=12.0)).step()[0]
-    if (weather, hour) != ("clear", 12.0) and weather not in ("fog", "snow"):  # those two are pale
+    if (weather, hour) != ("clear", 12.0):
         assert picture.mean() < noon.mean()
     assert weather == "clear" or weather in truth.caption
 
 
-@pytest.mark.parametrize("theme", (*THEMES, *TEST_THEMES))
+@pytest.mark.parametrize("theme", THEMES)
 def test_every_theme_draws(theme: str) -> None:
     picture, truth = World(WorldConfig(seed=3, height=48, width=80, theme=theme)).step()
     assert theme in truth.caption
@@ -240,7 +229,7 @@ def test_an_empty_street_has_no_truth() -> None:
     ("setting", "named"),
     [
         ({"weather": "hail"}, "hail"),
-        ({"theme": "marble"}, "marble"),
+        ({"theme": "glass"}, "glass"),
         ({"width": 8}, "width = 8"),
         ({"height": 100_000}, "height"),
         ({"fps": 0}, "fps"),
@@ -249,13 +238,6 @@ def test_an_empty_street_has_no_truth() -> None:
         ({"people": -1}, "people"),
         ({"vehicles": 500}, "vehicles"),
         ({"seed": -3}, "seed"),
-        ({"view": "above"}, "above"),
-        ({"shake": -0.5}, "shake"),
-        ({"zoom": 1.01}, "zoom"),
-        ({"blur": 7}, "blur"),
-        ({"exposure": float("inf")}, "exposure"),
-        ({"compression": 1}, "compression"),
-        ({"compression": 96}, "compression"),
     ],
 )
 def test_a_value_without_meaning_is_one_line(setting: dict[str, Any], named: str) -> None:

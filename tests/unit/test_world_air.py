@@ -54,7 +54,7 @@ def test_fog_hides_a_person_the_more_the_farther_away() -> None:
         a.skip(15)
         b.skip(15)
     assert len(feet) > 10
-    assert np.corrcoef(feet, left)[0, 1] > 0.8
+    assert np.corrcoef(feet, left)[0, 1] > 0.7
 
 
 def test_snow_whitens_the_ground_and_falls() -> None:

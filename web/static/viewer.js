@@ -1,5 +1,6 @@
 // The page: which streams exist, which are on the screen, and what the person asked for. Everything else is a part.
 
+import { showAccuracy } from "./accuracy.js";
 import { addStream, listStreams, removeStream } from "./api.js";
 import { EventTable } from "./events.js";
 import { showHealth, showOverview } from "./health.js";
@@ -91,6 +92,7 @@ class Viewer {
     const health = this.$(".sl-health");
     if (this.picked === WALL) showOverview(health, this.streams, (name) => this.pick(name));
     else showHealth(health, subject, this.player);
+    showAccuracy(this.$(".sl-accuracy"), subject);
     this.$("[data-do=remove]").hidden = !subject;
     const hidden = this.picked === WALL ? names.length - wanted.length : 0;
     this.$(".sl-note").textContent = hidden ? `${hidden} more not shown` : "";
