@@ -15,9 +15,6 @@ from engines.evaluation.facts import PERSON, Seen
 from streamer.types import Action
 from streamer.world import ACTIONS
 
-# the motions that one frame cannot tell: each is the other's mirror in time
-ORDER_PAIRS = (("sit_down", "stand_up"), ("fall", "get_up"))
-
 
 def warm_up_frames(clip_frames: int, clip_stride_s: float, fps: float) -> int:
     """How many frames old a track must be before its clip of `clip_frames` pictures is full."""

@@ -33,9 +33,12 @@ class KeyPoints:
         answer = seen.payload.keypoints
         if answer is None:
             return
-        if answer.shape[1:] != (len(KEYPOINTS), 3):
+        names = seen.payload.keypoint_names
+        if names != KEYPOINTS:
             raise EngineError(
-                f"{answer.shape[1]} key points a person, the world has {len(KEYPOINTS)}", where="key points"
+                f"its key points are {', '.join(names[:3])} …, the world's {', '.join(KEYPOINTS[:3])} …",
+                where="key points",
+                mend="measure a model whose key points are the world's",
             )
         self.answered = True
         people = np.flatnonzero(seen.met & (seen.labels == PERSON))

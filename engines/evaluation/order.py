@@ -8,9 +8,10 @@ stay. That is simple, but no clean control: the newest frame stays the newest, a
 half of a motion shows in any order where the motion began.
 
 `clip`: the clean one, and the one reported. A motion is asked only where the clip's frames lie evenly about its middle
-(mean phase within EVEN of one half): there the set of poses is the same for both motions of a pair. Frames older than
-the motion are struck out of the clip, and all of its frames change places, the newest too: the graph is asked with the
-picture and the tracks of an earlier moment, and the present feature goes into the ring.
+(mean phase within EVEN of one half): there the set of poses is the same for both motions of a pair, and clips before
+and behind the middle weigh alike. Frames older than the motion are struck out of the clip, and all of its frames change
+places, the newest too: the graph is asked with the picture and the tracks of an earlier moment, and the present feature
+goes into the ring.
 """
 
 from __future__ import annotations
@@ -22,55 +23,66 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from engines.evaluation.actions import ORDER_PAIRS
+from streamer.world import ORDER_PAIRS
 
 Tensors = Mapping[str, NDArray[Any]]
 Infer = Callable[[Tensors], Tensors]
 EVEN = 0.1  # how far from one half the clip's mean phase in the motion may lie
 LEAST = 4  # frames of a clip cut to the motion
+SHUFFLES = 4  # orders in which each clip is asked, so that few motions give a steady number
 KEPT = 64  # moments that are remembered: motions are shorter
 NEEDED = ("ring", "ring_age", "ring_valid")
 
 
 @dataclass(slots=True)
 class Choices:
-    """How often the right one of a pair was chosen, with the frames in order and shuffled, by true action."""
+    """How often the right one of a pair was chosen: sums of asked, right in order and right shuffled.
 
-    asked: dict[str, int] = field(default_factory=dict)
-    ordered: dict[str, int] = field(default_factory=dict)
-    shuffled: dict[str, int] = field(default_factory=dict)
+    By true action and side: whether the clip lies before (-1) or behind (1) the motion's middle, or exactly on it (0).
+    """
 
-    def add(self, action: str, ordered: bool, shuffled: bool) -> None:
-        self.asked[action] = self.asked.get(action, 0) + 1
-        self.ordered[action] = self.ordered.get(action, 0) + ordered
-        self.shuffled[action] = self.shuffled.get(action, 0) + shuffled
+    sums: dict[tuple[str, int], tuple[int, float, float]] = field(default_factory=dict)
+
+    def add(self, action: str, side: int, ordered: float, shuffled: float, asked: int = 1) -> None:
+        """One question: whether it was answered right, and the share of its shuffles that were."""
+        n, o, s = self.sums.get((action, side), (0, 0.0, 0.0))
+        self.sums[action, side] = n + asked, o + ordered, s + shuffled
 
     def merge(self, other: Choices) -> None:
         """Add what another counted."""
-        for mine, its in (
-            (self.asked, other.asked),
-            (self.ordered, other.ordered),
-            (self.shuffled, other.shuffled),
-        ):
-            for action, n in its.items():
-                mine[action] = mine.get(action, 0) + n
+        for (action, side), (n, ordered, shuffled) in other.sums.items():
+            self.add(action, side, ordered, shuffled, n)
+
+    @property
+    def asked(self) -> dict[str, int]:
+        """Questions by true action."""
+        counts: dict[str, int] = {}
+        for (action, _), (n, _, _) in sorted(self.sums.items()):
+            counts[action] = counts.get(action, 0) + n
+        return counts
 
     def told(self) -> dict[str, Any]:
-        """Shares, each the mean over the actions asked for, so that a common action does not outweigh its mirror."""
+        """Shares. Actions weigh alike, and within one the two sides: what a side gives away, the other takes back."""
+        by_action = {a: {"ordered": self._share(a, 1), "shuffled": self._share(a, 2)} for a in self.asked}
 
-        def mean(right: dict[str, int]) -> float | None:
-            shares = [right[a] / n for a, n in self.asked.items()]
-            return float(np.mean(shares)) if shares else None
+        def mean(kind: str) -> float | None:
+            return float(np.mean([row[kind] for row in by_action.values()])) if by_action else None
 
         return {
-            "asked": dict(sorted(self.asked.items())),
-            "ordered": mean(self.ordered),
-            "shuffled": mean(self.shuffled),
-            "by_action": {
-                a: {"ordered": self.ordered[a] / n, "shuffled": self.shuffled[a] / n}
-                for a, n in sorted(self.asked.items())
-            },
+            "asked": self.asked,
+            "ordered": mean("ordered"),
+            "shuffled": mean("shuffled"),
+            "by_action": by_action,
         }
+
+    def _share(self, action: str, kind: int) -> float:
+        """The mean of the sides' shares; what lies on the middle counts on both."""
+        shares: list[float] = []
+        for side in (-1, 1):
+            rows = [self.sums[action, s] for s in (side, 0) if (action, s) in self.sums]
+            if rows:
+                shares.append(sum(row[kind] for row in rows) / sum(row[0] for row in rows))
+        return float(np.mean(shares))
 
 
 @dataclass(frozen=True, slots=True)
@@ -169,6 +181,7 @@ class OrderControl:
         for i, slot, action in asked:
             self.ring.add(
                 action,
+                0,
                 self._chooses(outputs["action_logits"][i, slot], action),
                 self._chooses(logits[streets.index(i), slot], action),
             )
@@ -180,42 +193,44 @@ class OrderControl:
         at = {m.step: m for m in self._moments}
         length = len(motion.tracks)
         questions: list[tuple[dict[str, NDArray[Any]], int]] = []
+        sides: list[int] = []
         for n, track in enumerate(motion.tracks):
             now = at.get(motion.start + n)
             if now is None or track is None or track not in now.slots[street]:
                 continue
             asked = self._clip(at, now, street, track, motion.start, length)
             if asked is not None:
-                questions += asked
+                sides.append(asked[0])
+                questions += asked[1]
         answers: list[bool] = []
         for first in range(0, len(questions), self._most):
             part = questions[first : first + self._most]
             given = {name: np.stack([q[0][name] for q in part]) for name in part[0][0]}
             logits = self._infer(given)["action_logits"]
             answers += [self._chooses(logits[b, slot], motion.action) for b, (_, slot) in enumerate(part)]
-        for ordered, shuffled in zip(answers[0::2], answers[1::2], strict=True):
-            self.clip.add(motion.action, ordered, shuffled)
+        for n, side in enumerate(sides):
+            ordered, *shuffled = answers[n * (1 + SHUFFLES) : (n + 1) * (1 + SHUFFLES)]
+            self.clip.add(motion.action, side, ordered, sum(shuffled) / SHUFFLES)
 
     def _clip(
         self, at: Mapping[int, Moment], now: Moment, street: int, track: int, start: int, length: int
-    ) -> list[tuple[dict[str, NDArray[Any]], int]] | None:
-        """The question in order and shuffled, each as one street's inputs and a slot; None where it is not fair."""
+    ) -> tuple[int, list[tuple[dict[str, NDArray[Any]], int]]] | None:
+        """Its side, and the question in order and SHUFFLES times shuffled (inputs, slot); None where it is not fair."""
         slot = now.slots[street][track]
         ages = now.inputs["ring_age"][street, 1 + slot]  # (T-1,)
         steps = now.step - np.round(ages / self._ticks).astype(int)
         held = (now.inputs["ring_valid"][street, 1 + slot] > 0) & (steps >= start)
         times = [*steps[held].tolist(), now.step]
-        phase = (np.mean(times) - start + 0.5) / length
+        phase = (float(np.mean(times)) - start + 0.5) / length
         known = all(t in at and track in at[t].slots[street] for t in times)
         if len(times) < LEAST or abs(phase - 0.5) > EVEN or not known:
             return None
         present = now.features[street, slot]
-        order = np.random.default_rng((now.step, street, slot)).permutation(len(times))
-        moment = at[times[order[-1]]]  # whose picture takes the place of the present one
-        return [
-            self._row(now, now, street, track, held, present, np.arange(len(times))),
-            self._row(moment, now, street, track, held, present, order),
-        ]
+        chance = np.random.default_rng((now.step, street, slot))
+        orders = [np.arange(len(times)), *(chance.permutation(len(times)) for _ in range(SHUFFLES))]
+        # the moment of an order's last place is the one whose picture takes the place of the present one
+        rows = [self._row(at[times[order[-1]]], now, street, track, held, present, order) for order in orders]
+        return (0 if abs(phase - 0.5) < 1e-6 else 1 if phase > 0.5 else -1), rows
 
     def _row(
         self,

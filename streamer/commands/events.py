@@ -137,5 +137,8 @@ def _told(event: Event) -> str:
         what = " ".join(str(said[key]) for key in ("code", "message") if said.get(key))
     else:
         box = ",".join(f"{v:.0f}" for v in said.get("box_xyxy", ()))
-        what = f"{said.get('label', '?')} #{event.track_id}  score {said.get('score', 0.0):.2f}  box {box}"
+        does = f"  {said['action']}" if "action" in said else ""
+        what = (
+            f"{said.get('label', '?')} #{event.track_id}{does}  score {said.get('score', 0.0):.2f}  box {box}"
+        )
     return f"{at}  {event.stream:<12}  {event.kind:<6}  {what}".rstrip()

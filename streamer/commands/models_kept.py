@@ -73,7 +73,7 @@ def inspect(
     from rich.table import Table
 
     table = Table(box=None, show_header=False, pad_edge=False)
-    for name in ("name", "family", "task", "weights", "size_bytes", "config", "card"):
+    for name in ("name", "family", "task", "weights", "size_bytes", "heads", "config", "card"):
         table.add_row(name, str(said[name]))
     for engine in said["engines"]:
         shapes = "; ".join(

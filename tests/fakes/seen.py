@@ -38,6 +38,7 @@ def seen(
     actions: Sequence[tuple[int | None, str]] = (),
     points: Any = None,
     told_points: Any = None,
+    point_names: tuple[str, ...] = KEYPOINTS,
     street: int = 0,
 ) -> Seen:
     """One frame; persons unless labels say otherwise, identities 1, 2, … , `actions` as (track, name)."""
@@ -59,6 +60,7 @@ def seen(
         tracks,
         LABELS,
         keypoints=told_points,
+        keypoint_names=point_names,
         actions=tuple(Action(name, 0.9, track, 0, 0) for track, name in actions),
     )
     class_scores = np.zeros((m, len(LABELS)), np.float32)

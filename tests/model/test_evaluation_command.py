@@ -12,49 +12,26 @@ import numpy as np
 import pytest
 
 from engines.evaluation.scores import FLAT
-from engines.evaluation.torch_engine import torch_infer
-from engines.models.street_family import example_inputs, load_street
-from engines.tasks.track import TrackTask
+from engines.models.street_family import load_street
 from streamer.cli import run
 from streamer.errors import SightlineError
-from streamer.ports import EngineSpec, TensorSpec
-from streamer.world import LABELS
 from streamer.world.clip_file import write_pictures
+from tests.fakes.torch_street import TorchStreet
 
 WEIGHTS = Path(__file__).parents[2] / "engines" / "weights" / "street-nano.safetensors"
-SIZE = ["--streets", "2", "--frames", "12"]
-
-
-class TorchEngine:
-    """The shipped weights by torch, opened without a build."""
-
-    def __init__(self) -> None:
-        model = load_street(WEIGHTS)
-        self.infer = torch_infer(model)
-        self.closed = 0
-        inputs = tuple(
-            TensorSpec(name, (-1, *tensor.shape[1:]), np.dtype(str(tensor.dtype).removeprefix("torch.")))
-            for name, tensor in zip(model.input_names, example_inputs(1, model.config), strict=True)
-        )
-        self.spec = EngineSpec(
-            name="street-nano", backend="torch", precision="f32", device="cpu", digest="0", inputs=inputs,
-            outputs=(), max_batch_size=8, meta={"labels": LABELS},
-        )  # fmt: skip
-
-    def close(self) -> None:
-        self.closed += 1
+SIZE = ["--streets", "2", "--frames", "8"]
 
 
 @pytest.fixture(scope="module")
-def engine() -> TorchEngine:
-    return TorchEngine()
+def engine() -> TorchStreet:
+    return TorchStreet(load_street(WEIGHTS))
 
 
 @pytest.fixture(autouse=True)
-def opened(engine: TorchEngine, monkeypatch: pytest.MonkeyPatch) -> Iterator[list[str]]:
+def opened(engine: TorchStreet, monkeypatch: pytest.MonkeyPatch) -> Iterator[list[str]]:
     names: list[str] = []
 
-    def open_engine(name: str, **settings: Any) -> TorchEngine:
+    def open_engine(name: str, **settings: Any) -> TorchStreet:
         names.append(name)
         return engine
 
@@ -73,11 +50,11 @@ def check(numbers: Mapping[str, Any]) -> None:
         assert 0.05 < numbers[name] < 1, name
     for name in FLAT[8:]:
         assert numbers[name] is None, name  # these weights have no such heads
-    assert numbers["streets"] == 2 and numbers["frames"] == 24
+    assert numbers["streets"] == 2 and numbers["frames"] == 16
 
 
 def test_the_shipped_weights_have_the_flat_numbers_and_keep_them(
-    capsys: pytest.CaptureFixture[str], opened: list[str], engine: TorchEngine, tmp_path: Path
+    capsys: pytest.CaptureFixture[str], opened: list[str], engine: TorchStreet, tmp_path: Path
 ) -> None:
     page, video = tmp_path / "page", tmp_path / "clip.mp4"
     first = told(
@@ -89,7 +66,7 @@ def test_the_shipped_weights_have_the_flat_numbers_and_keep_them(
     assert (page / "index.html").is_file() and list(page.glob("*.png"))
     with av.open(str(video)) as clip:
         pictures = [frame.to_ndarray(format="rgb24") for frame in clip.decode(video=0)]
-    assert len(pictures) == 12 and pictures[0].shape[1] > 1400 and pictures[0].std() > 20
+    assert len(pictures) == 8 and pictures[0].shape[1] > 1400 and pictures[0].std() > 20
     again = told(capsys, "street-nano", "--json", *SIZE)
     assert again == first
 
@@ -121,8 +98,3 @@ def test_a_clip_that_cannot_be_written_is_one_line(tmp_path: Path) -> None:
     with pytest.raises(SightlineError, match="cannot be written"):
         write_pictures(pictures, 12.5, tmp_path / "clip.nonsense")
     assert write_pictures(pictures, 12.5, tmp_path / "clip.mkv") == 2
-
-
-def test_the_task_of_the_fake_engine_is_the_served_one(engine: TorchEngine) -> None:
-    task = TrackTask.from_spec(engine.spec)
-    assert task.labels == LABELS and task.input_hw == engine.spec.input_hw

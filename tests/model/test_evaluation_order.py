@@ -11,9 +11,16 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from numpy.typing import NDArray
 
 from engines.evaluation.order import OrderControl
+from engines.evaluation.split import Clips, run_split
+from engines.models.street import Street
+from engines.models.street_parts import StreetConfig
+from engines.tasks.track import TrackTask
+from streamer.world import ACTIONS, KEYPOINTS, SEMANTIC, WorldConfig
+from tests.fakes.torch_street import TorchStreet
 
 LABELS = ("stand", "sit_down", "sit", "stand_up")
 TICKS, CLIP, SLOTS, FEATURE = 2, 8, 3, 5
@@ -126,3 +133,36 @@ def test_without_clips_there_is_nothing_to_control() -> None:
     control = OrderControl(RingModel(by_order), (), ticks_a_step=1.0)
     control.see(0, {"images": np.zeros((1, 1, 1, 3), np.uint8)}, {}, [{}], [{}])
     assert not control.works and control.clip.told()["shuffled"] is None
+
+
+def test_a_street_model_with_all_heads_is_run_and_asked() -> None:
+    """Random weights: the numbers mean nothing, but every head is heard and every track's clip can be shuffled."""
+    torch.manual_seed(5)
+    config = StreetConfig(
+        height=96,
+        width=160,
+        layers=1,
+        semantic_labels=SEMANTIC,
+        keypoint_names=KEYPOINTS,
+        action_labels=ACTIONS,
+    )
+    engine = TorchStreet(
+        Street(config), track={"birth": 0.0, "keep": 0.0, "duplicate_iou": 0.9, "collapse_iou": 0.95}
+    )
+    asked: list[int] = []
+
+    def infer(inputs: Tensors) -> Tensors:
+        asked.append(len(inputs["images"]))
+        answer = dict(engine.infer(inputs))
+        answer["pred_logits"] = answer["pred_logits"] + np.float32([9, 0, 0, 0, 0])  # all are persons
+        return answer
+
+    clips = Clips.from_config(engine.spec.meta["config"])
+    assert clips.labels == ACTIONS and clips.frames == 8
+    worlds = [WorldConfig(1_000_000 + i, 96, 160, people=8) for i in range(2)]
+    run = run_split(infer, TrackTask.from_spec(engine.spec), worlds, frames=18, clips=clips)
+    last = run.frames[-1].payload
+    assert last.keypoints is not None and last.keypoints.shape == (len(last.tracks), len(KEYPOINTS), 3)
+    assert set(run.confusions) == {0, 1} and run.order_asked
+    assert any(action.track_id is not None for action in last.actions)
+    assert sum(1 for n in asked if n == 2) >= 18

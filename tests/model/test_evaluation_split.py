@@ -22,7 +22,7 @@ from streamer.errors import EngineError
 from streamer.geometry import cxcywh_from_xyxy
 from streamer.masks import rle_from_mask
 from streamer.types import Action, Detections, Frame, Perception, Tracks
-from streamer.world import ACTIONS, LABELS, SEMANTIC, Truth, World, WorldConfig
+from streamer.world import ACTIONS, KEYPOINTS, LABELS, SEMANTIC, Truth, World, WorldConfig
 
 HW = (96, 160)
 ROWS, STREETS, FRAMES = 40, 3, 20
@@ -108,6 +108,7 @@ def perfect(truth: Truth, ages: Mapping[int, int]) -> Perception:
         semantic=np.ascontiguousarray(truth.semantic[::2, ::2]),
         semantic_names=SEMANTIC,
         keypoints=points,
+        keypoint_names=KEYPOINTS,
         actions=tuple(
             Action(ACTIONS[a], 0.9, int(i) + 1, 0, 0)
             for i, a in zip(truth.ids, truth.actions, strict=True)

@@ -42,7 +42,10 @@ def test_the_url_says_what_the_street_is() -> None:
     assert (camera.weather, camera.theme, camera.view) == ("fog", "glass", "high")
     assert (camera.shake, camera.zoom, camera.blur, camera.exposure) == (2.5, 0.4, 0.8, 0.2)
     assert camera.compression == 40
+    busy = parse_world_url("world://street?lookalikes=0.5&events=1")
+    assert (busy.lookalikes, busy.events) == (0.5, 1)
     plain = parse_world_url("world://street")
+    assert (plain.lookalikes, plain.events) == (0, 0)
     assert (plain.view, plain.shake, plain.zoom, plain.compression) == (None, None, 0, 0)
     assert (plain.width, plain.height, plain.fps, plain.people) == (640, 360, 12.5, None)
 

@@ -12,7 +12,18 @@ import numpy as np
 import pytest
 
 from streamer.errors import SightlineError
-from streamer.world import ACTIONS, KEYPOINTS, LABELS, SEMANTIC, THEMES, WEATHERS, Truth, World, WorldConfig
+from streamer.world import (
+    ACTIONS,
+    KEYPOINTS,
+    LABELS,
+    SEMANTIC,
+    TEST_THEMES,
+    THEMES,
+    WEATHERS,
+    Truth,
+    World,
+    WorldConfig,
+)
 
 ARRAYS = (
     "boxes_xyxy",
@@ -95,7 +106,7 @@ def test_a_skipped_frame_changes_nothing_after_it() -> None:
 # ------------------------------------------------------------------------------------------------------ truth
 
 
-def check(picture: np.ndarray[Any, Any], truth: Truth, height: int, width: int) -> None:
+def check(picture: np.ndarray[Any, Any], truth: Truth, height: int, width: int, crumbs_px: int = 40) -> None:
     assert picture.shape == (height, width, 3) and picture.dtype == np.uint8 and picture.flags.c_contiguous
     n = len(truth.ids)
     shapes = {
@@ -134,7 +145,7 @@ def check(picture: np.ndarray[Any, Any], truth: Truth, height: int, width: int) 
                 assert (near == row).any()
     # Objects that show fewer than six pixels keep their class but are no rows.
     crumbs = (truth.instances < 0) & (truth.semantic >= SEMANTIC.index("person"))
-    assert crumbs.sum() < 40
+    assert crumbs.sum() < crumbs_px
 
 
 @pytest.mark.parametrize(("seed", "size"), list(enumerate(SIZES, 20)))
@@ -170,14 +181,15 @@ def test_people_live_through_all_actions_and_ids_are_never_reused() -> None:
         world = World(WorldConfig(seed=seed, height=72, width=128, people=14, vehicles=8, fps=5))
         owner.clear()
         gone.clear()
-        for _ in range(75):
+        first = len(world.step()[1].ids)
+        for _ in range(90):
             _, truth = world.step()
             seen |= set(truth.actions.tolist())
             labels |= set(truth.labels.tolist())
             hidden += int((truth.visibility < 0.6).sum())
             for i, label in zip(truth.ids.tolist(), truth.labels.tolist(), strict=True):
                 assert owner.setdefault(i, label) == label
-        assert len(owner) > 25  # newcomers came
+        assert len(owner) > first + 4  # newcomers came
     assert seen == set(range(-1, len(ACTIONS)))
     assert labels == set(range(len(LABELS)))
     assert hidden > 50
@@ -207,12 +219,12 @@ def test_hours_and_weathers_are_seen_in_the_light(weather: str, hour: float) -> 
     world = World(WorldConfig(seed=3, height=48, width=80, weather=weather, hour=hour))
     picture, truth = world.step()
     noon = World(WorldConfig(seed=3, height=48, width=80, hour=12.0)).step()[0]
-    if (weather, hour) != ("clear", 12.0):
+    if (weather, hour) != ("clear", 12.0) and weather not in ("fog", "snow"):  # those two are pale
         assert picture.mean() < noon.mean()
     assert weather == "clear" or weather in truth.caption
 
 
-@pytest.mark.parametrize("theme", THEMES)
+@pytest.mark.parametrize("theme", (*THEMES, *TEST_THEMES))
 def test_every_theme_draws(theme: str) -> None:
     picture, truth = World(WorldConfig(seed=3, height=48, width=80, theme=theme)).step()
     assert theme in truth.caption
@@ -229,7 +241,7 @@ def test_an_empty_street_has_no_truth() -> None:
     ("setting", "named"),
     [
         ({"weather": "hail"}, "hail"),
-        ({"theme": "glass"}, "glass"),
+        ({"theme": "marble"}, "marble"),
         ({"width": 8}, "width = 8"),
         ({"height": 100_000}, "height"),
         ({"fps": 0}, "fps"),
@@ -237,7 +249,16 @@ def test_an_empty_street_has_no_truth() -> None:
         ({"hour": float("nan")}, "hour"),
         ({"people": -1}, "people"),
         ({"vehicles": 500}, "vehicles"),
+        ({"lookalikes": 2}, "lookalikes"),
+        ({"events": -0.5}, "events"),
         ({"seed": -3}, "seed"),
+        ({"view": "above"}, "above"),
+        ({"shake": -0.5}, "shake"),
+        ({"zoom": 1.01}, "zoom"),
+        ({"blur": 7}, "blur"),
+        ({"exposure": float("inf")}, "exposure"),
+        ({"compression": 1}, "compression"),
+        ({"compression": 96}, "compression"),
     ],
 )
 def test_a_value_without_meaning_is_one_line(setting: dict[str, Any], named: str) -> None:

@@ -84,7 +84,8 @@ def test_a_stopped_rendering_leaves_nothing(tmp_path: Path) -> None:
 def test_the_command_renders_the_street_that_its_options_name(tmp_path: Path) -> None:
     clip, lines_at = tmp_path / "clip.mp4", tmp_path / "truth.jsonl"
     looks = {"weather": "snow", "theme": "glass", "view": "high", "compression": 60}
-    numbers = {"hour": 22.0, "noise": 0.0, "shake": 2.0, "zoom": 0.5, "blur": 0.5, "exposure": 0.2}
+    numbers = {"hour": 22.0, "noise": 0.0, "shake": 2.0, "zoom": 0.5, "blur": 0.5, "exposure": 0.2,
+               "lookalikes": 0.5, "events": 1.0}  # fmt: skip
     options = [word for name, value in {**looks, **numbers}.items() for word in (f"--{name}", str(value))]
     there = [
         "-o",
