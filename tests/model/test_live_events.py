@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from fractions import Fraction
 from typing import Any
 
 import numpy as np
@@ -13,6 +14,10 @@ from engines.evaluation.live.comings import LATE_S
 from engines.evaluation.live.tally import KEPT_S, Tally
 from engines.evaluation.live.window import RollingAccuracy
 from streamer.accuracy import EventScore
+from streamer.rules.presence import Presence
+from streamer.sources.world import frame_truth
+from streamer.types import Action, Detections, FrameRef, Perception, Result, Timing, Tracks
+from streamer.world import ACTIONS, LABELS, World, WorldConfig
 from tests.fakes.seen import seen
 from tests.fakes.truths import FPS, NOWHERE, Story, box
 
@@ -213,3 +218,31 @@ def test_the_cost_of_memory_is_bounded() -> None:
     assert len(comings._things) < 20 and len(comings._stood_for) < 200
     assert len(fallen._before) < 600 and len(fallen._told) == len(fallen._falls) == 0
     assert np.isfinite(measure.accuracy().hota or 0.0)
+
+
+def test_whoever_knows_all_is_told_so() -> None:
+    """The world's own truth as an answer: nothing that happens in a street is counted against it."""
+    world, measure, rule = (
+        World(WorldConfig(seed=7, height=96, width=160, people=16)),
+        RollingAccuracy(),
+        Presence(),
+    )
+    state = rule.initial_state()
+    for t in range(300):
+        truth = frame_truth(world.step()[1])
+        n = len(truth.ids)
+        found = Detections(truth.boxes_xyxy, np.full(n, 0.9, np.float32), truth.labels)
+        doing = zip(truth.ids.tolist(), truth.actions.tolist(), strict=True)
+        actions = tuple(Action(ACTIONS[a], 0.9, track, 0, 0) for track, a in doing if a >= 0)
+        payload = Perception(Tracks(found, truth.ids, np.ones(n, np.int64)), LABELS, actions=actions)
+        ref = FrameRef("street", 1, t, t, Fraction(2, 25), 0, 10**18 + t * 80_000_000)
+        result = Result(ref, (96, 160), payload, Timing(0, 1, 2, 3, 4, 5), truth=truth)
+        state, events = rule.step(state, result)
+        measure.add(result, truth, events)
+    told = measure.accuracy()
+    assert (told.ap, told.hota, told.deta, told.assa) == pytest.approx((1, 1, 1, 1))
+    assert told.switches_total == 0 and told.objects > 1000
+    for kind, least in (("appear", 20), ("leave", 5), ("fall", 1)):
+        score = told.events[kind]
+        assert score is not None and score.there >= least and score.told >= least
+        assert score.precision == score.recall == 1.0, kind
