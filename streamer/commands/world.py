@@ -55,6 +55,8 @@ def render(
     blur: Annotated[float, typer.Option(help="Sigma in pixels of a picture 144 rows high.")] = 0.0,
     exposure: Annotated[float, typer.Option(help="How far the camera's gain drifts, 0 to 1.")] = 0.0,
     compression: Annotated[int, typer.Option(help="JPEG quality of the camera, 2 to 95; 0 = none.")] = 0,
+    lookalikes: Annotated[float, typer.Option(help="Share of people in one uniform, 0 to 1.")] = 0.0,
+    events: Annotated[float, typer.Option(help="How much happens besides falls, 0 to 1.")] = 0.0,
 ) -> None:
     """Write a clip of the street and, if asked, the truth about each frame."""
     from streamer.commands.bars import LateBar
@@ -76,6 +78,8 @@ def render(
         "blur": blur,
         "exposure": exposure,
         "compression": compression,
+        "lookalikes": lookalikes,
+        "events": events,
     }
     config = WorldConfig(seed=seed, height=height, width=width, fps=fps, **looks)
     with LateBar(str(out)) as bar:

@@ -73,7 +73,7 @@ def test_conditions_are_as_often_as_they_should_be(split: str) -> None:
     assert 0.11 < len(crowds) / len(found) < 0.23
     assert min(crowds) >= 15 and max(crowds) <= 30
     assert 0.15 < share([(c.hour or 0) > 19.4 for c in found]) < 0.35
-    for name in ("shake", "zoom", "blur", "exposure", "compression"):
+    for name in ("shake", "zoom", "blur", "exposure", "compression", "lookalikes", "events"):
         on = [bool(getattr(c, name)) for c in found]
         assert 0.12 < share(on) < 0.5, name
 
