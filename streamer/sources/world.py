@@ -54,6 +54,8 @@ _KEYS: dict[str, tuple[Callable[[str], Any], str]] = {
     "zoom": (float, "a share, 0 for none to 1 for twice as near"),
     "blur": (float, "a sigma in pixels of a picture 144 rows high, 0 for none"),
     "exposure": (float, "a share, 0 for none to 1 for half and twice as bright"),
+    "lookalikes": (float, "the share of people in one uniform, 0 to 1"),
+    "events": (float, "how much happens, 0 for nothing to 1"),
     "compression": (int, "a JPEG quality, 2 to 95, or 0 for none"),
     "lookalikes": (float, "the share of people in one uniform, 0 to 1"),
     "events": (float, "a share, 0 for none to 1 for one about every four seconds"),

@@ -149,10 +149,11 @@ def test_a_pair_is_equal_when_nothing_spoils_it() -> None:
 def test_a_pair_shows_one_moment_spoilt_and_clean() -> None:
     settings = {
         "weather": "fog", "noise": 4.0, "blur": 0.8, "exposure": 0.3, "compression": 30, "shake": 3.0, "zoom": 0.4,
+        "events": 1.0,
     }  # fmt: skip
     pairs, alone = world(**settings), world(**settings)
-    clean_alone = world(shake=3.0, zoom=0.4)
-    for count in (0, 3, 2):
+    clean_alone = world(shake=3.0, zoom=0.4, events=1.0)
+    for count in (0, 3, 80):
         for street in (pairs, alone, clean_alone):
             street.skip(count)
         spoilt, clean, truth = pairs.step_pair()
