@@ -138,5 +138,7 @@ def _told(event: Event) -> str:
     else:
         box = ",".join(f"{v:.0f}" for v in said.get("box_xyxy", ()))
         does = f"  {said['action']}" if "action" in said else ""
-        what = f"{said.get('label', '?')} #{event.track_id}{does}  score {said.get('score', 0.0):.2f}  box {box}"
+        what = (
+            f"{said.get('label', '?')} #{event.track_id}{does}  score {said.get('score', 0.0):.2f}  box {box}"
+        )
     return f"{at}  {event.stream:<12}  {event.kind:<6}  {what}".rstrip()
