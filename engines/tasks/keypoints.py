@@ -34,20 +34,21 @@ def keypoints_in_boxes(
     if not n:
         return np.zeros((0, points, 3), np.float32)
     channels, (rows, columns) = len(features), grid_hw
-    samples = _sampled(features, boxes_cxcywh, grid_hw)  # (n, C, rows * columns)
-    heat = np.matmul(kernels.reshape(n, points, channels) * np.float32(channels**-0.5), samples)
     xs, ys = _cells(columns), _cells(rows)
-    window = (
-        -0.5 / SIGMA**2 * np.square(np.concatenate([xs, ys]) - np.repeat(guesses, (columns, rows), axis=2))
-    )
-    heat = heat.reshape(n, points, rows, columns)
-    heat += window[..., columns:, None]
-    heat += window[..., None, :columns]
-    heat = heat.reshape(n * points, rows * columns)
+    x, y = (axis.ravel() for axis in np.broadcast_arrays(xs, ys[:, None]))  # (rows * columns,) each
+    # The window around a guess g is -|cell - g|^2 / 2 sigma^2; what it has of the cell are three more channels, and
+    # |g|^2, the same for all cells, falls out of the softmax.
+    samples = np.empty((n, channels + 3, rows * columns), np.float32)
+    samples[:, :channels] = _sampled(features, boxes_cxcywh, grid_hw)
+    samples[:, channels:] = x, y, np.square(x) + np.square(y)
+    looked_for = np.empty((n, points, channels + 3), np.float32)
+    np.multiply(kernels.reshape(n, points, channels), channels**-0.5, out=looked_for[..., :channels])
+    np.multiply(guesses, SIGMA**-2, out=looked_for[..., channels:-1])
+    looked_for[..., -1] = -0.5 * SIGMA**-2
+    heat = np.matmul(looked_for, samples).reshape(n * points, rows * columns)
     heat -= heat.max(axis=1, keepdims=True)
     np.exp(heat, out=heat)
-    x, y = np.broadcast_arrays(xs, ys[:, None])  # (rows, columns) each
-    cells = np.stack([x.ravel(), y.ravel(), np.ones(x.size, np.float32)], axis=1)
+    cells = np.stack([x, y, np.ones_like(x)], axis=1)
     found: F32 = (heat @ cells).reshape(n, points, 3)  # sums of x, of y, of all
     found[..., :2] /= found[..., 2:]
     found[..., :2] *= boxes_cxcywh[:, None, 2:]

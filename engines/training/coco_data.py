@@ -171,15 +171,16 @@ class _Reading:
         if category is not None and category not in categories:
             record.wrong("category_id", f"{category} is no id of `categories`", "list the category")
             return
+        if box is not None and min(box[2:]) < 0:
+            side = "width" if box[2] < 0 else "height"
+            record.wrong("bbox", f"its {side} is {min(box[2:]):g}", "write x, y, width, height of the box")
+            return
+        place, points = categories[category] if category is not None else (LEFT_OUT, {-1: 0})
+        keypoints = self._keypoints(record, points)
         path = pictures[number]
         if category is None or box is None or path is None:
             return
         picture = self.pictures[path]
-        place, points = categories[category]
-        if box[2] < 0 or box[3] < 0:
-            side = "width" if box[2] < 0 else "height"
-            record.wrong("bbox", f"its {side} is {min(box[2:]):g}", "write x, y, width, height of the box")
-            return
         if box[2] == 0 or box[3] == 0:
             self._left_out["boxes without area are left out"] += 1
             return
@@ -190,7 +191,6 @@ class _Reading:
             record.wrong("bbox", what, "write x, y, width, height in pixels of the picture")
             return
         outline = outline_of(record, picture.height, picture.width)
-        keypoints = self._keypoints(record, points)
         if place == LEFT_OUT:
             self._left_out["annotations of categories that were left out"] += 1
             return

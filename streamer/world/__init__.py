@@ -4,6 +4,7 @@ from streamer.world.splits import SPLITS, split_config
 from streamer.world.street import World
 from streamer.world.truth import (
     ACTIONS,
+    EVENTS,
     KEYPOINTS,
     LABELS,
     ORDER_PAIRS,
@@ -14,10 +15,12 @@ from streamer.world.truth import (
     WEATHERS,
     Truth,
     WorldConfig,
+    WorldEvent,
 )
 
 __all__ = [
     "ACTIONS",
+    "EVENTS",
     "KEYPOINTS",
     "LABELS",
     "ORDER_PAIRS",
@@ -30,5 +33,6 @@ __all__ = [
     "Truth",
     "World",
     "WorldConfig",
+    "WorldEvent",
     "split_config",
 ]

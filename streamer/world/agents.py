@@ -14,7 +14,7 @@ class Step:
     """One step of what a person is about to do: a motion, how long, and the heading it wants, if any.
 
     `to_xz`: the place where a walk ends, however long it takes; `across`: a walk straight along `heading`, not along
-    the pavement.
+    the pavement; `act`: what is done in it ("drop" or "take" a bag, "leave" through a door).
     """
 
     motion: Motion
@@ -22,6 +22,7 @@ class Step:
     heading: float | None = None
     to_xz: tuple[float, float] | None = None
     across: bool = False
+    act: str = ""
 
 
 @dataclass(slots=True)
@@ -29,7 +30,9 @@ class Agent:
     """One moving thing. `phase` drives gait, pedals and tail; `parked` ones never move.
 
     People: `action` is the index into ACTIONS as seen from the camera, `motion` what the body does; `plan` holds the
-    steps that follow; `down` is how far they sit or lie, 0..1.
+    steps that follow; `down` is how far they sit or lie, `bow` how far they bend down, 0..1; `leader` is whom they walk
+    with, at `place` in the group; `trespass` lets them enter forbidden ground; `gone` through a door or out of sight.
+    Buses wait `halt_s` seconds at `halt_x`.
     """
 
     id: int
@@ -58,12 +61,21 @@ class Agent:
     chair: bool = False
     prone: bool = True
     vigour: float = 1.0
+    bow: float = 0.0
+    leader: Agent | None = None
+    place: int = 0
+    trespass: bool = False
+    gone: bool = False
+    wrong_way: bool = False
+    halt_x: float = 0.0
+    halt_s: float = 0.0
 
 
 @dataclass(slots=True)
 class Slot:
-    """A place to be filled: by whom, and when the next may come."""
+    """A place to be filled: by whom, and when the next may come; `once`: by nobody after that."""
 
     label: int
     agent: Agent | None = None
     ready_at: float = 0.0
+    once: bool = False

@@ -67,13 +67,14 @@ def disc(centre: Point, radius: int, rgb: Rgb) -> Shape:
 
 def paint(canvas: NDArray[np.uint8], shapes: list[Shape], tag: int, veil: Veil | None = None) -> None:
     """Draw the shapes in order with this tag, through a veil of air if there is one."""
-    keep, red, green, blue = veil or (1.0, 0.0, 0.0, 0.0)
-    for op, points, (r, g, b), size in shapes:
-        colour = (
-            (r, g, b, tag)
-            if veil is None
-            else (round(r * keep + red), round(g * keep + green), round(b * keep + blue), tag)
-        )
+    if veil is not None:
+        keep, red, green, blue = veil
+        shapes = [
+            Shape(op, points, (round(r * keep + red), round(g * keep + green), round(b * keep + blue)), size)
+            for op, points, (r, g, b), size in shapes
+        ]
+    for op, points, rgb, size in shapes:
+        colour = (*rgb, tag)
         if op == LINE:
             cv2.line(canvas, points[0], points[1], colour, size, cv2.LINE_8, SHIFT)
         elif op == CONVEX:

@@ -47,6 +47,12 @@ class Drawn:
         self.box = (0.0, 0.0, 0.0, 0.0)
         self.visibility = 0.0
 
+    @property
+    def clipped_box(self) -> tuple[float, float, float, float]:
+        """The whole object's extent within the picture, whether seen or hidden."""
+        x0, y0, x1, y1 = self.full_box
+        return max(x0, 0.0), max(y0, 0.0), min(x1, float(self.width)), min(y1, float(self.height))
+
     def count_whole(self, canvas: NDArray[np.uint8]) -> None:
         """Count the object's pixels before anything nearer hides them, and those beyond the picture's edge."""
         window = self.window

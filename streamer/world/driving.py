@@ -25,6 +25,12 @@ def drive(agent: Agent, drivers: Iterable[Agent], walkers: Iterable[Agent], dt: 
             if gap > -0.5:
                 free = min(free, gap)
     want = min(agent.cruise, max(0.0, (free - 0.8) * 1.1))
+    if agent.halt_s > 0:  # a bus at its stop
+        ahead = (agent.halt_x - agent.x) * agent.direction
+        if ahead > -0.5:
+            want = min(want, max(0.0, ahead * 0.9))
+            if agent.speed < 0.25 and ahead < 0.7:
+                agent.halt_s -= dt
     agent.speed = max(0.0, agent.speed + min(max(want - agent.speed, -9 * dt), 2.5 * dt))
     step = agent.speed * dt
     agent.x += agent.direction * step

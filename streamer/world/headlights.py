@@ -21,10 +21,9 @@ from streamer.world.truth import BICYCLE, BUS, CAR
 U8 = NDArray[np.uint8]
 # length, half width at the far end in metres; gain and grey levels added
 BEAMS = (
-    (9.0, 1.9, 1.12, (12.0, 11.0, 8.0)),
-    (7.4, 1.5, 1.22, (24.0, 22.0, 15.0)),
-    (5.8, 1.15, 1.32, (38.0, 34.0, 24.0)),
-    (4.2, 0.85, 1.42, (54.0, 48.0, 35.0)),
+    (8.6, 1.8, 1.13, (14.0, 13.0, 9.0)),
+    (6.6, 1.35, 1.26, (30.0, 27.0, 19.0)),
+    (4.6, 0.95, 1.4, (52.0, 46.0, 33.0)),
 )
 _LENGTHS, _SPREADS = (np.array([beam[i] for beam in BEAMS]) for i in (0, 1))
 _ALONG = np.array((0.0, 0.8, 1.0, 0.8, 0.0))

@@ -26,6 +26,21 @@ class Prop:
 
 
 @dataclass(frozen=True, slots=True)
+class Block:
+    """Ground in metres that people go round, on the side of `free_z`; `forbidden` ground can be trespassed."""
+
+    x0: float
+    x1: float
+    z0: float
+    z1: float
+    free_z: float
+    forbidden: bool
+
+    def holds(self, x: float, z: float) -> bool:
+        return self.x0 <= x <= self.x1 and self.z0 <= z <= self.z1
+
+
+@dataclass(frozen=True, slots=True)
 class Layout:
     """The street in metres: the road lies at 0 <= z < road_m, pavements on both sides, facades at `facade_z`."""
 
@@ -39,6 +54,13 @@ class Layout:
     crossing_x: float | None
     props: tuple[Prop, ...]
     shake_px: float
+    blocks: tuple[Block, ...] = ()
+    doors_x: tuple[float, ...] = ()
+    busy: bool = False
+
+    @property
+    def forbidden(self) -> Block | None:
+        return next((b for b in self.blocks if b.forbidden), None)
 
     @property
     def facade_z(self) -> float:

@@ -39,6 +39,11 @@ class Window:
         """No zoom: whole canvas pixels in whole blocks."""
         return self.scale == SUPERSAMPLE
 
+    def box_of(self, x0: int, y0: int, high: int, wide: int) -> tuple[float, float, float, float]:
+        """Picture pixels x0, y0, x1, y1 of a rectangle of whole canvas pixels."""
+        s = self.scale
+        return (x0 - self.x) / s, (y0 - self.y) / s, (x0 + wide - self.x) / s, (y0 + high - self.y) / s
+
     def middles(self, start: float, low: int, high: int) -> I64:
         """Canvas columns (from `x`) or rows (from `y`) at the middles of picture pixels low..high-1."""
         at = np.floor(start + (np.arange(low, high) + 0.5) * self.scale)

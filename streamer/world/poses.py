@@ -15,6 +15,7 @@ from streamer.world.camera import F64
 from streamer.world.truth import ACTIONS, NO_ACTION
 
 SIT_S, FALL_S = 0.9, 0.7  # how long one takes to sit down or stand up, to fall or get up
+BOW_S = 1.1  # bending down to the ground and up again
 SIGHT_RAD = math.radians(40)  # within this of the line of sight one approaches or recedes
 
 
@@ -92,6 +93,11 @@ def down_at(motion: Motion, gone_s: float) -> float:
     return 1.0 if motion in (Motion.SIT, Motion.LIE) else 0.0
 
 
+def bow_at(gone_s: float) -> float:
+    """How far down one bends, 0 upright .. 1 a hand at the ground, `gone_s` seconds into putting something down."""
+    return math.sin(math.pi * min(max(gone_s / BOW_S, 0.0), 1.0))
+
+
 def pose(
     motion: Motion,
     phase: float,
@@ -100,11 +106,12 @@ def pose(
     down: float = 0.0,
     chair: bool = False,
     prone: bool = True,
+    bow: float = 0.0,
 ) -> F64:
     """Joints (19,3) as forward, up, left in metres for a body 1.75 m tall.
 
     `vigour` 0..1 is the share of the full stride, `down` as of down_at, `chair` whether one sits on a chair or on the
-    ground, `prone` whether one lies on the front or on the back.
+    ground, `prone` whether one lies on the front or on the back, `bow` 0..1 how far one who stands bends down.
     """
     sin, cos, tau = math.sin, math.cos, math.tau
     lean, elbow, arm_swing, leg_swing, flex = 0.03, 0.25, 0.0, 0.0, 0.0
@@ -116,16 +123,17 @@ def pose(
         lean, elbow, arm_swing, leg_swing, flex = 0.16, 1.45, 0.75, 0.72, 1.25
     elif seated:
         # The knees bend over the feet; half way the body leans forward so as not to tip over.
-        bow = sin(math.pi * down)
+        tip = sin(math.pi * down)
         thigh, shin = (1.45, -0.02) if chair else (2.36, 0.55)
-        thigh_at, shin_at = thigh * down, -0.06 + (shin + 0.06) * down - 0.42 * bow
-        lean = 0.03 + (0.02 if chair else 0.22) * down + 0.5 * bow
-        upper_at, elbow = (0.35 if chair else 0.75) * down + 0.35 * bow, 0.25 + 0.65 * down
+        thigh_at, shin_at = thigh * down, -0.06 + (shin + 0.06) * down - 0.42 * tip
+        lean = 0.03 + (0.02 if chair else 0.22) * down + 0.5 * tip
+        upper_at, elbow = (0.35 if chair else 0.75) * down + 0.35 * tip, 0.25 + 0.65 * down
     elif fallen:
         aside, elbow, upper_at = 0.22 * down, 0.25 + 0.3 * down, -0.2 * down
     else:
         stride = vigour if motion == Motion.WALK else 0.8 * vigour if motion == Motion.STAND else 0.0
         lean, elbow = 0.02 + 0.03 * stride + 0.015 * sin(phase * 0.35) * (1 - stride), 0.25 + 0.1 * stride
+        lean += 1.05 * bow
         arm_swing, leg_swing, flex = 0.04 + 0.44 * stride, 0.44 * stride, 0.75 * stride
     joints = [(0.0, 0.0, 0.0)] * 19
     hip_up, hip_fwd = (0.98, -0.22) if riding else (0.92, 0.0)

@@ -72,14 +72,19 @@ def box_shapes(
     return out
 
 
-def make_sprite(camera: Camera, prop: Prop, light: Tint, lamps_on: bool) -> Sprite | None:
-    """The prop as a sprite, or None where it lies out of the picture."""
+def make_sprite(
+    camera: Camera, prop: Prop, light: Tint, lamps_on: bool, made: tuple[list[Shape], int] | None = None
+) -> Sprite | None:
+    """The prop as a sprite, or None where it lies out of the picture; `made`: its shapes and class, if known."""
     if camera.depth_of(prop.x, 0.5, prop.z) < 1.2:
         return None
     h, w = camera.canvas_hw
     canvas = np.zeros((h, w, 4), np.uint8)
     rng = np.random.default_rng([prop.variant, 77])
-    if prop.kind in ("tree", "conifer", "planter"):
+    if made is not None:
+        shapes, tag = made
+        paint(canvas, shapes, tag)
+    elif prop.kind in ("tree", "conifer", "planter"):
         shapes = (_tree if prop.kind != "planter" else _planter)(camera, prop, light, rng)
         # The wood and the box are furniture's colour but the plant's class: one thing, one class.
         paint(canvas, shapes, VEGETATION)

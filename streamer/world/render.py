@@ -25,7 +25,8 @@ def truth_line(truth: Truth) -> dict[str, Any]:
 
     `objects` holds for each object id, label, action (or None), visibility, `box` and `full_box` as x0 y0 x1 y1 in
     pixels, `mask` (COCO's uncompressed run lengths, column-major, over the whole picture), and for people `keypoints`
-    (x, y, v by the order of `keypoint_names`).
+    (x, y, v by the order of `keypoint_names`). `events` holds for each that goes on kind, start_frame, id and `box`;
+    `forbidden` the corners x y of the ground that nobody may enter, empty if there is none.
     """
     height, width = truth.instances.shape
     objects: list[dict[str, Any]] = []
@@ -54,6 +55,16 @@ def truth_line(truth: Truth) -> dict[str, Any]:
         "caption": truth.caption,
         "keypoint_names": list(KEYPOINTS),
         "objects": objects,
+        "events": [
+            {
+                "kind": event.kind,
+                "start_frame": event.start_frame,
+                "id": event.id,
+                "box": [round(v, 3) for v in event.box_xyxy],
+            }
+            for event in truth.events
+        ],
+        "forbidden": [[round(x, 3), round(y, 3)] for x, y in truth.forbidden_xy.tolist()],
     }
 
 

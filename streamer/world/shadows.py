@@ -9,15 +9,48 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from streamer.world.agents import Agent
 from streamer.world.camera import Camera
 from streamer.world.draw import I32, SHIFT, fixed
+from streamer.world.layout import Prop
 from streamer.world.light import Light
+from streamer.world.poses import FALLEN
+from streamer.world.truth import BUS, CAR, DOG, PERSON
 
 LEVELS = ((1.25, 0.45), (0.9, 1.0))  # how wide a level is, and its share of the full darkness
 _ANGLES = np.linspace(0, math.tau, 11)[:-1]
 _RING = np.cos(_ANGLES), np.sin(_ANGLES)
 
 Footprint = tuple[float, float, float, float, float]  # x, z, half length along x and z, height; metres
+
+
+def prop_footprint(prop: Prop) -> Footprint:
+    """What a thing that stands still covers of the ground."""
+    widths = {
+        "tree": 1.1,
+        "conifer": 0.8,
+        "cafe": 0.9,
+        "bench": 0.8,
+        "planter": 0.7,
+        "kiosk": 0.9,
+        "cone": 0.16,
+    }
+    tall = prop.size if prop.kind in ("tree", "conifer", "lamp") else 1.0
+    return prop.x, prop.z, widths.get(prop.kind, 0.25), 0.3, tall
+
+
+def footprint(agent: Agent) -> Footprint:
+    """What somebody or something that moves covers of the ground."""
+    if agent.label in (CAR, BUS):
+        look = agent.look
+        return agent.x, agent.z, look.length * 0.55, look.width * 0.62, look.height
+    if agent.label == PERSON and agent.motion in FALLEN and agent.down > 0.3:
+        return agent.x, agent.z, 0.8, 0.3, 0.2
+    if agent.label == PERSON:
+        return agent.x, agent.z, 0.26, 0.17, agent.look.height
+    if agent.label == DOG:
+        return agent.x, agent.z, 0.4, 0.14, 0.5
+    return agent.x, agent.z, 0.8, 0.08, 0.8
 
 
 class Shadows:

@@ -7,6 +7,7 @@ far to near on the canvas (colour and tag in one call), then the mean of each bl
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 
 import cv2
 import numpy as np
@@ -19,25 +20,27 @@ from streamer.world.camera import F64
 from streamer.world.dogs import dog_shapes
 from streamer.world.draw import FIRST_OBJECT, MAX_OBJECTS, Shape, Tint, paint
 from streamer.world.drawn import Drawn
+from streamer.world.events import Box, events_in, forbidden_in
 from streamer.world.fog import Fog, snow_on
+from streamer.world.happenings import Bag, Happenings
 from streamer.world.headlights import Headlights
 from streamer.world.layout import Layout, Prop, plan
 from streamer.world.lens import Lens, Window
 from streamer.world.light import Light, light_at
 from streamer.world.pairs import clean_config
 from streamer.world.people import person_shapes
-from streamer.world.poses import FALLEN, pose
+from streamer.world.poses import pose
 from streamer.world.props import Sprite, make_sprite
 from streamer.world.scenery import SNOW, draw_background
-from streamer.world.shadows import Footprint, Shadows
+from streamer.world.shadows import Shadows, footprint, prop_footprint
+from streamer.world.staging import STAGED, furnish, staged_shapes, zone_shapes
 from streamer.world.traffic import Traffic
 from streamer.world.truth import (
     BICYCLE,
-    BUS,
-    CAR,
     DOG,
     KEYPOINTS,
     LABELS,
+    MARKING,
     PERSON,
     SEMANTIC_OF_LABEL,
     Truth,
@@ -54,9 +57,10 @@ class World:
 
     def __init__(self, config: WorldConfig) -> None:
         self.config = config
-        self.layout: Layout = plan(config)
+        self.layout: Layout = furnish(config, plan(config))
         self.light: Light = light_at(self.layout.hour, config.weather)
         self.traffic = Traffic(config, self.layout)
+        self.happenings = Happenings(config, self.layout, self.traffic)
         self._frame = 0
         self._twin: World | None = None
         camera = self.layout.camera
@@ -67,13 +71,20 @@ class World:
         self._tint: Tint = (red, green, blue)
         self._lamps = [(p.x, p.z) for p in self.layout.props if p.kind == "lamp"]
         background = draw_background(self.layout, self.light, config.weather, config.seed, self._fog)
-        made = ((make_sprite(camera, p, self._tint, self.light.lamps), p) for p in self.layout.props)
+        zone = self.layout.forbidden
+        if zone is not None:
+            far_m = camera.depth_of((zone.x0 + zone.x1) / 2, 0, zone.z0)
+            paint(background, zone_shapes(camera, zone, self._tint), MARKING, self._fog.veil(far_m))
+        self._bags: list[tuple[Bag, Sprite]] = []
+        made = ((self._sprite(p), p) for p in self.layout.props)
         sprites = [(sprite, prop) for sprite, prop in made if sprite is not None]
         for sprite, prop in sprites:
             self._weather_sprite(sprite, camera.depth_of(prop.x, 0.5, prop.z))
         self._sprites: list[Sprite] = sorted((s for s, _ in sprites), key=lambda s: -s.z)
         shadows = self._shadows = Shadows(camera, self.light)
-        for rows, cols, mask, level in shadows.masks([_prop_footprint(p) for p in self.layout.props]):
+        for rows, cols, mask, level in shadows.masks(
+            [prop_footprint(p) for p in self.layout.props if p.kind != "door"]
+        ):
             ground = background[rows, cols]
             cv2.copyTo(shadows.darker(ground, level), mask, ground)
         self._background = background
@@ -101,7 +112,8 @@ class World:
         canvas = self._canvas
         np.copyto(canvas, self._background)
         agents = [a for a in self.traffic.agents() if self._near(a)][:MAX_OBJECTS]
-        for rows, cols, mask, level in self._shadows.masks([_footprint(a) for a in agents]):
+        feet = [footprint(a) for a in agents] + [(b.x, b.z, 0.26, 0.16, 0.3) for b in self.happenings.bags]
+        for rows, cols, mask, level in self._shadows.masks(feet):
             cv2.copyTo(self._dark[level][rows, cols], mask, canvas[rows, cols])
         if self._headlights is not None:
             for rows, cols, mask, level in self._headlights.beams(agents):
@@ -144,11 +156,35 @@ class World:
             parts = max(1, math.ceil(10 / self.config.fps))
             for _ in range(parts):
                 self.traffic.advance(1 / self.config.fps / parts)
+                self.happenings.advance()
+        self.happenings.note(self._frame)
 
     # ------------------------------------------------------------------------------------------------ drawing
 
     def _near(self, agent: Agent) -> bool:
         return self.layout.camera.depth_of(agent.x, 0.5, agent.z) > 1.0
+
+    def _sprite(self, prop: Prop, bag: Bag | None = None) -> Sprite | None:
+        camera = self.layout.camera
+        shapes = (
+            staged_shapes(camera, prop, self._tint, bag.rgb if bag else None) if prop.kind in STAGED else None
+        )
+        return make_sprite(camera, prop, self._tint, self.light.lamps, shapes)
+
+    def _standing(self) -> list[Sprite]:
+        """All that stands still in this frame, the farthest first: the props, and bags that somebody put down."""
+        bags = self.happenings.bags
+        if not bags and not self._bags:
+            return self._sprites
+        kept = [(bag, sprite) for bag, sprite in self._bags if bag in bags]
+        for bag in bags:
+            if not any(bag is known for known, _ in kept):
+                sprite = self._sprite(Prop("bag", bag.x, bag.z, 0.3, 0), bag)
+                if sprite is not None:
+                    self._fog.fade_sprite(sprite.pixels, self.layout.camera.depth_of(bag.x, 0.2, bag.z))
+                    kept.append((bag, sprite))
+        self._bags = kept
+        return sorted([*self._sprites, *(sprite for _, sprite in kept)], key=lambda s: -s.z)
 
     def _weather_sprite(self, sprite: Sprite, depth_m: float) -> None:
         """Snow and fog on what stands still."""
@@ -175,6 +211,7 @@ class World:
                 down=agent.down,
                 chair=agent.chair,
                 prone=agent.prone,
+                bow=agent.bow,
             )
             return person_shapes(camera, agent.look, joints, agent.x, agent.z, agent.heading, light)
         if agent.label == DOG:
@@ -200,7 +237,7 @@ class World:
         """Objects and props from far to near; each object's whole area is counted as it is drawn."""
         camera = self.layout.camera
         drawn: list[Drawn] = []
-        sprites = iter(self._sprites)
+        sprites = iter(self._standing())
         sprite = next(sprites, None)
         for agent in agents:
             while sprite is not None and sprite.z >= agent.z:
@@ -253,33 +290,20 @@ class World:
             instances=frozen_array(cv2.LUT(tags, rows)),
             semantic=frozen_array(cv2.LUT(tags, classes)),
             caption=self._caption_with(kept),
+            events=events_in(self.happenings, drawn, dict(self._bag_places(window)), (height, width)),
+            forbidden_xy=forbidden_in(self.layout, window),
         )
         return picture, truth
+
+    def _bag_places(self, window: Window) -> Iterator[tuple[int, Box]]:
+        for bag, sprite in self._bags:
+            yield id(bag), window.box_of(sprite.x0, sprite.y0, *sprite.mask.shape)
 
     def _caption_with(self, kept: list[Drawn]) -> str:
         counts = [sum(d.agent.label == label for d in kept) for label in range(len(LABELS))]
         plural = ("people", "cars", "buses", "bicycles", "dogs")
         parts = [f"{c} {LABELS[i] if c == 1 else plural[i]}" for i, c in enumerate(counts) if c]
         return f"{self.caption}; {', '.join(parts) if parts else 'nobody in sight'}."
-
-
-def _prop_footprint(prop: Prop) -> Footprint:
-    widths = {"tree": 1.1, "conifer": 0.8, "cafe": 0.9, "bench": 0.8, "planter": 0.7}
-    tall = prop.size if prop.kind in ("tree", "conifer", "lamp") else 1.0
-    return prop.x, prop.z, widths.get(prop.kind, 0.25), 0.3, tall
-
-
-def _footprint(agent: Agent) -> Footprint:
-    if agent.label in (CAR, BUS):
-        look = agent.look
-        return agent.x, agent.z, look.length * 0.55, look.width * 0.62, look.height
-    if agent.label == PERSON and agent.motion in FALLEN and agent.down > 0.3:
-        return agent.x, agent.z, 0.8, 0.3, 0.2
-    if agent.label == PERSON:
-        return agent.x, agent.z, 0.26, 0.17, agent.look.height
-    if agent.label == DOG:
-        return agent.x, agent.z, 0.4, 0.14, 0.5
-    return agent.x, agent.z, 0.8, 0.08, 0.8
 
 
 def _only(shapes: list[Shape]) -> tuple[list[Shape], F64 | None]:

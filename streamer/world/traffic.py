@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from streamer.world.agents import Agent, Slot
+from streamer.world.company import Company
 from streamer.world.dogs import COATS, trot
 from streamer.world.driving import MARGIN_M, drive
 from streamer.world.layout import Layout
@@ -28,7 +29,9 @@ class Traffic:
     def __init__(self, config: WorldConfig, layout: Layout) -> None:
         self.layout = layout
         self.rng = np.random.default_rng([config.seed, 3])
-        self.walkers = Walkers(layout, self.rng)
+        self.company = Company(config, layout)
+        self.walkers = Walkers(layout, self.rng, self.company)
+        self._wrong_lane: float | None = None
         self.now = 0.0
         self._ids = 0
         rng = self.rng
@@ -69,10 +72,13 @@ class Traffic:
         """Move the world on by `dt` seconds."""
         self.now += dt
         drivers = self._drivers()
+        self.company.people = self.people
+        if self._wrong_lane is not None:
+            self._enter_wrong_way(self._wrong_lane)
         for slot in self.slots:
             agent = slot.agent
             if agent is None:
-                if self.now >= slot.ready_at:
+                if self.now >= slot.ready_at and not slot.once:
                     slot.agent = self._enter(slot.label, anywhere=False)
                 continue
             if agent.label == PERSON:
@@ -84,10 +90,45 @@ class Traffic:
             else:
                 drive(agent, drivers, self._on_foot(), dt)
             low, high = self.layout.span(agent.z, MARGIN_M[agent.label] + 0.8)
-            if agent.x < low or agent.x > high:
+            if agent.x < low or agent.x > high or agent.gone:
+                agent.gone = True
                 slot.agent, slot.ready_at = None, self.now + float(self.rng.uniform(0.2, 3.0))
 
+    @property
+    def people(self) -> list[Agent]:
+        """Everybody on foot."""
+        return [s.agent for s in self.slots if s.agent is not None and s.agent.label == PERSON]
+
+    def send_wrong_way(self) -> bool:
+        """Let a car drive against a lane's direction as soon as that lane is empty; False where there can be none."""
+        moves = any(s.label in (CAR, BUS, BICYCLE) for s in self.slots)
+        if self.layout.plaza or self._wrong_lane is not None or not moves:
+            return False
+        self._wrong_lane = self._lane(CAR, 1 if self.company.rng.random() < 0.5 else -1)
+        return True
+
     # ------------------------------------------------------------------------------------------------ coming
+
+    def _enter_wrong_way(self, lane_z: float) -> None:
+        """The car of send_wrong_way. Newcomers keep out of the lane until it has come and gone."""
+        for slot in self.slots:
+            if slot.once:
+                if slot.agent is None:
+                    self.slots.remove(slot)
+                    self._wrong_lane = None
+                return
+        rng = self.company.rng
+        against = -1 if lane_z < self.layout.road_m / 2 else 1
+        low, high = self.layout.span(lane_z, MARGIN_M[CAR])
+        if any(abs(d.z - lane_z) < 1.6 and not d.parked for d in self._drivers()):
+            return
+        edge = low if against > 0 else high
+        car = Agent(
+            self._new_id(), CAR, edge, lane_z, against, 0.0, draw_car(rng), lane_z=lane_z, wrong_way=True
+        )
+        car.heading = 0.0 if against > 0 else math.pi
+        car.cruise = car.speed = float(rng.uniform(4.0, 7.0))
+        self.slots.append(Slot(CAR, car, once=True))
 
     def _new_id(self) -> int:
         self._ids += 1
@@ -146,6 +187,8 @@ class Traffic:
         edge = low if direction > 0 else high
         x = float(rng.uniform(low, high)) if anywhere else edge
         if label in (CAR, BUS, BICYCLE):
+            if self._wrong_lane is not None and abs(z - self._wrong_lane) < 1.6:
+                return None
             reach = MARGIN_M[label] + 3.0
             for other in self._drivers():
                 if abs(other.z - z) < 1.6 and abs(other.x - x) < reach + MARGIN_M[other.label]:
@@ -154,9 +197,10 @@ class Traffic:
         agent.phase = float(rng.uniform(0, math.tau))
         agent.heading = 0.0 if direction > 0 else math.pi
         if label == PERSON:
-            agent.look = draw_look(rng)
+            agent.look = self.company.dress(draw_look(rng))
             agent.cruise = float(rng.uniform(0.95, 1.65))
             agent.until = self.now + float(rng.uniform(0, 2.5) if anywhere else rng.uniform(1.2, 3.2))
+            self.company.welcome(agent, self.people, self.now, anywhere=anywhere)
             self.walkers.name(agent)
         elif label == DOG:
             agent.look = (COATS[int(rng.integers(len(COATS)))], float(rng.uniform(0.7, 1.35)))
@@ -181,6 +225,11 @@ class Traffic:
         else:
             agent.look = draw_car(rng) if label == CAR else draw_bus(rng)
             agent.cruise = float(rng.uniform(4.0, 9.5) if label == CAR else rng.uniform(3.2, 6.5))
+            if label == BUS and self.layout.busy:
+                low, high = self.layout.span(z)
+                middle, half = (low + high) / 2, (high - low) * 0.15
+                agent.halt_x = float(self.company.rng.uniform(middle - half, middle + half))
+                agent.halt_s = float(self.company.rng.uniform(3, 8))
         agent.speed = agent.cruise
         return agent
 

@@ -17,6 +17,7 @@ ACTIONS = (
 )  # fmt: skip
 # Each is the other's mirror in time: no single frame can tell them apart.
 ORDER_PAIRS = (("sit_down", "stand_up"), ("fall", "get_up"))
+EVENTS = ("fall", "intrusion", "wrong_way", "left_bag")
 SEMANTIC = (
     "sky", "building", "road", "marking", "pavement", "grass", "vegetation", "furniture",
     "person", "car", "bus", "bicycle", "dog",
@@ -36,6 +37,7 @@ NO_ACTION = -1
 SKY, BUILDING, ROAD, MARKING, PAVEMENT, GRASS, VEGETATION, FURNITURE = range(8)
 SEMANTIC_OF_LABEL = 8  # semantic class of label 0; the others follow in the order of LABELS
 MIN_SIDE, MAX_SIDE = 32, 4096
+CROWD_FROM = 12  # so many people make a crowd
 MAX_PEOPLE, MAX_VEHICLES, MAX_DOGS = 60, 30, 30
 
 
@@ -44,7 +46,10 @@ class WorldConfig:
     """One street. Sizes in pixels, `hour` of the day 0..24, `noise` the sensor's sigma in grey levels (0 = none).
 
     `people` counts pedestrians, `vehicles` cars, buses and bicycles (moving or parked), `dogs` dogs. None = drawn from
-    the seed. `theme` is one of THEMES or TEST_THEMES; `view` one of VIEWS, None = as the seed has it.
+    the seed. From CROWD_FROM people on, some walk in groups, meet, wait behind a kiosk and use the houses' doors.
+    `theme` is one of THEMES or TEST_THEMES; `view` one of VIEWS, None = as the seed has it. `lookalikes` 0..1 is the
+    share of people in one uniform; `events` 0..1 is how much happens besides falls (EVENTS): 0 nothing, 1 something
+    new about every four seconds.
 
     The camera's faults, all off by default: `shake` px of sway in a picture 144 rows high (None = as the seed has it,
     0 = none), `zoom` 0..1 how much nearer it slowly comes and goes, `blur` sigma in px at 144 rows, `exposure` 0..1
@@ -69,6 +74,8 @@ class WorldConfig:
     blur: float = 0.0
     exposure: float = 0.0
     compression: int = 0
+    lookalikes: float = 0.0
+    events: float = 0.0
 
     def __post_init__(self) -> None:
         for name, value, low, high in (
@@ -85,6 +92,8 @@ class WorldConfig:
             ("zoom", self.zoom, 0, 1),
             ("blur", self.blur, 0, 6),
             ("exposure", self.exposure, 0, 1),
+            ("lookalikes", self.lookalikes, 0, 1),
+            ("events", self.events, 0, 1),
             ("compression", self.compression or 2, 2, 95),
         ):
             if value is not None and not (math.isfinite(value) and low <= value <= high):
@@ -103,15 +112,29 @@ class WorldConfig:
 
 
 @dataclass(frozen=True, slots=True)
+class WorldEvent:
+    """Something that goes on in a frame: `kind` is one of EVENTS, `start_frame` the frame in which it began.
+
+    `id`: of the person who fell, trespasses or left the bag, or of the car; `box_xyxy` px of that object or of the bag.
+    """
+
+    kind: str
+    start_frame: int
+    id: int | None
+    box_xyxy: tuple[float, float, float, float]
+
+
+@dataclass(frozen=True, slots=True)
 class Truth:
     """The truth about one frame of N objects, nearest last; arrays are read-only.
 
     boxes_xyxy f32 (N,4) px, extent of the visible pixels (right and bottom exclusive); full_boxes_xyxy f32 (N,4) px of
     the whole object, unclipped; labels i64 (N,) into LABELS; ids i64 (N,), never reused in a world; visibility f32
-    (N,): visible share of the object's pixels, 0..1; actions i64 (N,) into ACTIONS (left, right, approach and recede as
-    seen from the camera), -1 none; keypoints f32 (N,K,3)
-    px x, y and v (0 out of the picture or no person, 1 hidden, 2 visible); instances i16 (H,W): -1 or row;
-    semantic u8 (H,W) into SEMANTIC; caption: one sentence.
+    (N,): visible share of the object's pixels, 0..1; actions i64 (N,) into ACTIONS (as seen from the
+    camera), -1 none; keypoints f32 (N,K,3) px x, y and v (0 out of the picture or no person, 1 hidden, 2 visible);
+    instances i16 (H,W): -1 or row; semantic u8 (H,W) into SEMANTIC; caption: one sentence; events: those that go on in
+    this frame within the picture; forbidden_xy f32 (P,2) px: the polygon on the ground that nobody may enter, P = 0 if
+    there is none.
     """
 
     frame: int
@@ -126,3 +149,5 @@ class Truth:
     instances: NDArray[np.int16]
     semantic: NDArray[np.uint8]
     caption: str
+    events: tuple[WorldEvent, ...]
+    forbidden_xy: NDArray[np.float32]

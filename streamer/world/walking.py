@@ -11,8 +11,9 @@ import math
 import numpy as np
 
 from streamer.world.agents import Agent, Step
+from streamer.world.company import Company
 from streamer.world.layout import Layout
-from streamer.world.poses import FALL_S, FALLEN, SIT_S, Motion, action_of, down_at
+from streamer.world.poses import FALL_S, FALLEN, SIT_S, Motion, action_of, bow_at, down_at
 
 TURN_RAD_S = 3.2
 SEAT_REACH_M = 5.0  # so far one walks to a free seat; else one sits down where one is
@@ -24,18 +25,20 @@ SHARES = (0.08, 0.03, 0.05, 0.06, 0.15, 0.02, 0.02, 0.06, 0.09, 0.20, 0.24)
 class Walkers:
     """The minds and legs of all people on foot; `rng` is the street's own."""
 
-    def __init__(self, layout: Layout, rng: np.random.Generator) -> None:
-        self.layout, self.rng = layout, rng
+    def __init__(self, layout: Layout, rng: np.random.Generator, company: Company) -> None:
+        self.layout, self.rng, self.company = layout, rng, company
         self._seats = _seats(layout)
         self._taken: dict[int, Agent] = {}
 
     def advance(self, agent: Agent, now: float, dt: float) -> None:
         """Move one person on by `dt` seconds; `now` is the time after that."""
-        step = agent.step
+        if agent.leader is not None:
+            self._follow(agent, now, dt)
+            return
         if now >= agent.until or self._arrived(agent):
             self._next(agent, now)
-            step = agent.step
-        on_road = 0 < agent.z < self.layout.road_m and not self.layout.plaza
+        step = agent.step
+        on_road = self._on_road(agent)
         motion = agent.motion
         target = 0.0
         if motion == Motion.WALK:
@@ -55,9 +58,29 @@ class Walkers:
         stride = agent.speed * dt
         if step.to_xz is not None:
             stride = min(stride, math.hypot(step.to_xz[0] - agent.x, step.to_xz[1] - agent.z))
-        agent.x += math.cos(agent.heading) * stride
-        agent.z += math.sin(agent.heading) * stride
-        agent.z = min(max(agent.z, -self.layout.near_pavement_m - 0.4), self.layout.facade_z - 0.45)
+        self._tread(agent, stride)
+        agent.bow = bow_at(now - agent.since) if step.act in ("drop", "take") else 0.0
+        agent.down = down_at(motion, now - agent.since)
+        self._live(agent, dt)
+
+    def _tread(self, agent: Agent, stride: float) -> None:
+        """Go on by `stride` metres along the heading, round what is in the way."""
+        x = agent.x + math.cos(agent.heading) * stride
+        z = agent.z + math.sin(agent.heading) * stride
+        z = min(max(z, -self.layout.near_pavement_m - 0.4), self.layout.facade_z - 0.45)
+        for block in self.layout.blocks:
+            if block.holds(x, z) and not (agent.trespass and block.forbidden):
+                if block.holds(agent.x, agent.z):
+                    continue  # in already: one may always leave
+                if block.holds(x, agent.z):
+                    x = agent.x
+                if block.holds(x, z):
+                    z = agent.z
+        agent.x, agent.z = x, z
+
+    def _live(self, agent: Agent, dt: float) -> None:
+        """Gait and name of what the body does now."""
+        motion = agent.motion
         if motion == Motion.WAVE:
             rate = 6.5
         elif motion in (Motion.STAND, Motion.SIT):
@@ -66,8 +89,48 @@ class Walkers:
             rate = math.tau * agent.speed / (2.5 if motion == Motion.RUN else 1.45)
         agent.phase += rate * dt
         agent.vigour = min(1.0, agent.speed / 0.9)
-        agent.down = down_at(motion, now - agent.since)
         self.name(agent)
+
+    def _follow(self, agent: Agent, now: float, dt: float) -> None:
+        """Keep one's place beside the leader; stop where they stop, and turn to them."""
+        leader = agent.leader
+        if leader is None or leader.gone or leader.leader is not None or now >= agent.until:
+            agent.leader, agent.lane_z = None, self._kept(agent.z)
+            agent.direction = 1 if math.cos(agent.heading) >= 0 else -1
+            agent.until = now  # the next moment they decide for themselves
+            crossing = self._on_road(agent)
+            agent.motion = Motion.WALK
+            agent.step = Step(
+                Motion.WALK,
+                0.0,
+                math.copysign(math.pi / 2, math.sin(agent.heading)) if crossing else None,
+                across=crossing,
+            )
+            agent.reach = (-self.layout.near_pavement_m + 0.2, self.layout.facade_z - 0.7)
+            return
+        goal_x, goal_z = self.company.place_beside(agent, leader)
+        if not self._on_road(leader):
+            goal_z = self._kept(goal_z)
+        ahead, side = goal_x - agent.x, goal_z - agent.z
+        gap = math.hypot(ahead, side)
+        want = min(3.8, leader.speed + (gap - 0.1) * 1.2) if gap > 0.2 or leader.speed > 0.4 else 0.0
+        agent.speed = max(0.0, agent.speed + min(max(want - agent.speed, -5 * dt), 3.5 * dt))
+        if gap > 0.5 or (agent.speed > 0.3 and gap > 0.2 and leader.speed < 0.4):
+            goal = math.atan2(side, ahead)
+        elif leader.speed > 0.4:
+            goal = leader.heading
+        else:
+            goal = math.atan2(leader.z - agent.z, leader.x - agent.x)
+        turn = math.remainder(goal - agent.heading, math.tau)
+        agent.heading += min(max(turn, -TURN_RAD_S * dt), TURN_RAD_S * dt)
+        self._tread(agent, agent.speed * dt)
+        running = agent.speed > (2.1 if agent.motion == Motion.RUN else 2.5)
+        agent.motion = Motion.RUN if running else Motion.WALK if agent.speed > 0.25 else Motion.STAND
+        agent.down = agent.bow = 0.0
+        self._live(agent, dt)
+
+    def _on_road(self, agent: Agent) -> bool:
+        return 0 < agent.z < self.layout.road_m and not self.layout.plaza
 
     def name(self, agent: Agent) -> None:
         """Set the action: what the motion is as seen from the camera."""
@@ -88,8 +151,11 @@ class Walkers:
 
     def _next(self, agent: Agent, now: float) -> None:
         """The next step of the plan, or a new plan."""
-        if agent.step.across and 0 < agent.z < self.layout.road_m and not self.layout.plaza:
+        if agent.step.across and self._on_road(agent):
             agent.until = now + 0.4  # still on the road: go on
+            return
+        if agent.step.act == "leave" and self._arrived(agent):
+            agent.gone = True
             return
         if not agent.plan:
             self.decide(agent, now)
@@ -103,10 +169,21 @@ class Walkers:
         agent.since, agent.until = now, now + step.lasts_s
         agent.down = down_at(step.motion, 0.0)
 
+    def send(self, agent: Agent, plan: list[Step], now: float) -> None:
+        """Drop what one was about to do for this plan."""
+        agent.plan = plan[1:]
+        self.begin(agent, plan[0], now)
+
     def decide(self, agent: Agent, now: float) -> None:
         """Fill the plan by chance."""
         rng = self.rng
         self._taken = {seat: who for seat, who in self._taken.items() if who is not agent}
+        agent.trespass = False
+        if self.layout.busy:
+            plan = self.company.plan(agent, self.send, now)
+            if plan:
+                agent.plan = plan
+                return
         choice = CHOICES[int(rng.choice(len(SHARES), p=SHARES))]
         camera = self.layout.camera
         to_camera = math.atan2(camera.z - agent.z, camera.x - agent.x)
@@ -184,8 +261,12 @@ class Walkers:
         if step.to_xz is not None:
             ahead, side = step.to_xz[0] - agent.x, step.to_xz[1] - agent.z
             return math.atan2(side, ahead) if math.hypot(side, ahead) > 0.02 else None
-        side = min(max((agent.lane_z - agent.z) * 0.9, -0.8), 0.8)
-        if abs(agent.lane_z - agent.z) > 1.5:
+        lane_z = agent.lane_z
+        for block in self.layout.blocks:  # in good time go round what is in the way
+            if block.x0 - 4 < agent.x < block.x1 + 4 and agent.z > self.layout.road_m / 2:
+                lane_z = max(lane_z, block.free_z) if not block.forbidden else min(lane_z, block.free_z)
+        side = min(max((lane_z - agent.z) * 0.9, -0.8), 0.8)
+        if abs(lane_z - agent.z) > 1.5:
             side = math.copysign(1.1, side)
         return math.atan2(side, agent.direction * 0.9)
 

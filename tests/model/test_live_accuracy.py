@@ -1,4 +1,4 @@
-"""The rolling numbers equal those of the kept libraries, and events of made-up stories are judged as they should be."""
+"""The rolling numbers equal those of the kept libraries; what is hard or unknown to the source changes nothing."""
 
 from __future__ import annotations
 

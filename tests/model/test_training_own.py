@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import dataclasses
 import itertools
+import json
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -27,9 +28,10 @@ from engines.training.run import StreetRun
 from engines.training.silence import asked_cells, asked_rows, share_of
 from engines.training.street import train_street
 from engines.training.views import Shelf, View, wandering, write_view
+from streamer.cli import run
 from streamer.errors import SightlineError
 from streamer.world import KEYPOINTS, LABELS
-from tests.fakes.own_data import coco_folder, mot_folder
+from tests.fakes.own_data import coco_folder, mot_folder, read_json, write_json
 
 SMOKE = PRESETS["smoke"]
 
@@ -373,3 +375,40 @@ def test_the_chart_needs_a_curve_and_takes_numbers_of_any_size(tmp_path: Path) -
         )
         draw_chart(curve, tmp_path / "none.csv", out)
         assert cv2.imread(str(out)).shape == (440, 960, 3)
+
+
+def test_the_command_tells_mistakes_and_results_in_lines(
+    folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    start = ["--start", str(folder / "street-tiny.safetensors"), "--out", str(tmp_path / "run")]
+    broken = coco_folder(tmp_path / "coco", 2)
+    tree = read_json(broken)
+    tree["annotations"][1]["bbox"][2] = -3
+    tree["images"][0]["file_name"] = "gone.png"
+    write_json(broken, tree)
+    assert run(["train", "street", "--data", f"coco:{broken}", *start]) == 1
+    said = capsys.readouterr().err.splitlines()
+    assert len(said) == 2 and "images[0].file_name: 'gone.png' does not exist" in said[0]
+    assert "annotations[1].bbox: its width is -3 — write x, y, width, height" in said[1]
+    for extra, line in (
+        (["--labels", "a,b"], "--labels, --map, --rehearse: there is no data — add --data"),
+        (["--data", f"mot:{folder / 'mot'}", "--map", "person"], "--map: 'person' is no pair of names"),
+    ):
+        assert run(["train", "street", *extra, *start]) == 1
+        assert line in capsys.readouterr().err
+    assert not (tmp_path / "run").exists()
+    mot = [
+        "--data",
+        f"mot:{folder / 'mot'}",
+        "--labels",
+        "somebody",
+        "--map",
+        "pedestrian=somebody",
+        "--map",
+        "*=",
+    ]
+    assert run(["train", "street", "--preset", "smoke", "--steps", "1", *mot, *start]) == 0
+    out = capsys.readouterr().out.splitlines()
+    assert "32 pictures with" in out[0] and "8 with" in out[0] and "held-out pictures: AP 0." in out[-1]
+    note = json.loads((tmp_path / "run" / "data.json").read_text())
+    assert note["labels"] == ["somebody"] and note["read"][0] == out[0]

@@ -62,8 +62,7 @@ class Comings:
         names = frame.truth.ids.tolist()
         hard = dict(zip(names, frame.hard.tolist(), strict=True))
         self._look(frame, hard)
-        for track, row in frame.row_of_track.items():
-            self._stood_for[track] = names[row], frame.time_s
+        self._stood_for |= {track: (names[row], frame.time_s) for track, row in frame.row_of_track.items()}
         for event in events:
             track = event.track_id
             if track is None or event.attrs.get("label") not in frame.truth.label_names:

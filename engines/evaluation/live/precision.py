@@ -37,20 +37,37 @@ class FrameHits:
         """Let the likeliest choose first; each takes the object it fits best, a clear one rather than a hard one."""
         order = np.argsort(-frame.scores, kind="stable")
         alike = frame.alike[:, order].astype(np.float64)  # (N, M), 0 where labels differ
-        n, m = alike.shape
-        right, left_out = np.zeros((len(IOUS), m), bool), np.zeros((len(IOUS), m), bool)
-        free = np.ones((len(IOUS), n), bool)
-        for column in np.flatnonzero((alike >= IOUS[0]).any(axis=0)).tolist():
-            fits = free & (alike[:, column] >= IOUS[:, None])  # (10, N)
-            for rows, found in ((~frame.hard, right), (frame.hard, left_out)):
-                fit = np.where(fits & rows, alike[:, column], 0.0)
-                best = fit.argmax(axis=1)  # (10,)
-                takes = np.flatnonzero((fit.max(axis=1) > 0) & ~right[:, column])
-                found[takes, column] = True
-                free[takes, best[takes]] = False
+        right, left_out = np.zeros((2, len(IOUS), alike.shape[1]), bool)
+        rows, columns = np.nonzero(alike >= IOUS[0])
+        rivals = (np.bincount(rows)[rows] > 1) | (np.bincount(columns)[columns] > 1)
+        # who is alone in fitting an object that fits nobody else takes it, at whichever IoU it reaches
+        takes = alike[rows, columns] >= IOUS[:, None]  # (10, pairs)
+        for kind, found in ((~frame.hard, right), (frame.hard, left_out)):
+            alone = np.flatnonzero(~rivals & kind[rows])
+            found[:, columns[alone]] = takes[:, alone]
+        _let_choose(np.unique(columns[rivals]).tolist(), alike, frame.hard, right, left_out)
         clear = frame.truth.labels[~frame.hard]
         asked = np.bincount(clear, minlength=len(frame.truth.label_names))
         return cls(frame.labels[order], frame.scores[order], right, left_out, asked)
+
+
+def _let_choose(
+    columns: Sequence[int],
+    alike: NDArray[np.float64],
+    hard: NDArray[np.bool_],
+    right: NDArray[np.bool_],
+    left_out: NDArray[np.bool_],
+) -> None:
+    """The tracks of `columns`, in this order, choose among the objects; marks what they find."""
+    free = np.ones((len(IOUS), len(hard)), bool)
+    for column in columns:
+        fits = free & (alike[:, column] >= IOUS[:, None])  # (10, N)
+        for kind, found in ((~hard, right), (hard, left_out)):
+            fit = np.where(fits & kind, alike[:, column], 0.0)
+            best = fit.argmax(axis=1)  # (10,)
+            takes = np.flatnonzero((fit.max(axis=1) > 0) & ~right[:, column])
+            found[takes, column] = True
+            free[takes, best[takes]] = False
 
 
 def average_precision(frames: Sequence[FrameHits]) -> tuple[float, float] | None:
