@@ -193,8 +193,8 @@ def test_without_an_action_head_falls_are_not_judged() -> None:
 
 
 def test_a_hard_persons_fall_is_neither_merit_nor_fault() -> None:
-    does = ["stand"] * 10 + ["fall"] * 20 + ["stand"] * 30
-    for says in (does, ["stand"] * 60):
+    falling, standing = ["stand"] * 10 + ["fall"] * 20 + ["stand"] * 30, ["stand"] * 60
+    for does, says in ((falling, falling), (falling, standing), (standing, falling)):
         story = Story()
         frames = [
             story.frame([1], [(7, 1)], hard=[1], doing={1: a}, actions=[(7, b)])

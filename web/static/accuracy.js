@@ -15,6 +15,11 @@ const SHARES = [
   ["assa", "AssA", "HOTA's half for keeping their identities"],
 ];
 const EVENTS = { appear: "Appear P / R", leave: "Leave P / R", fall: "Fall P / R" };
+const DELAYS = {
+  appear: "A track appears at its third sighting.",
+  leave: "A track leaves when it has been out of sight for a second.",
+  fall: "Late since the person began to fall.",
+};
 
 const histories = new Map(); // stream -> { frame, values: name -> [numbers] }
 
@@ -37,15 +42,15 @@ export function showAccuracy(root, stream) {
   });
   const switched = `objects that were given another identity; ${known.switches_total} since the worker began`;
   fill(boxes[SHARES.length], String(known.switches), switched, `${known.switches_total} in all`);
-  Object.keys(EVENTS).forEach((kind, i) => fill(boxes[SHARES.length + 1 + i], ...event(known.events[kind])));
+  Object.keys(EVENTS).forEach((kind, i) => fill(boxes[SHARES.length + 1 + i], ...event(kind, known.events[kind])));
 }
 
 /** What to show of one kind of event: its shares, a title, a line below. */
-function event(score) {
+function event(kind, score) {
   if (!score) return ["—", "the model says nothing of what a person does", "no action head"];
   const counts = `${score.right} of ${score.told} told were right, ${score.noticed} of ${score.there} were noticed`;
   const found = `${share(score.precision)} / ${share(score.recall)}`;
-  return [found, `precision / recall of the last ten minutes: ${counts}`, late(score.delay_frames)];
+  return [found, `precision / recall of the last ten minutes: ${counts}. ${DELAYS[kind]}`, late(score.delay_frames)];
 }
 
 function remember(stream, known) {
