@@ -36,7 +36,7 @@ def test_fog_pales_the_far_more_than_the_near(seed: int) -> None:
 
 def test_fog_hides_a_person_the_more_the_farther_away() -> None:
     """What is left of a person's distance from the fog's own colour: the less the farther it is."""
-    a, b = (world(people=14, vehicles=0, weather=w) for w in ("overcast", "fog"))
+    a, b = (world(people=11, vehicles=0, weather=w) for w in ("overcast", "fog"))
     air = b._fog.rgb
     found: list[tuple[float, float]] = []  # row of the feet, share left
     for _ in range(6):
