@@ -46,13 +46,19 @@ class Confusion:
         return both
 
     def iou_by_class(self) -> dict[str, float | None]:
-        """Intersection over union of each class; None for one that is neither there nor answered."""
-        same = np.diag(self.cells)
-        union = self.cells.sum(axis=0) + self.cells.sum(axis=1) - same
-        return {name: float(s / u) if u else None for name, s, u in zip(self.names, same, union, strict=True)}
+        """Intersection over union of each class; None for one that is nowhere in the truth, as for AP.
+
+        Where such a class is answered all the same, the class that is there loses by it.
+        """
+        same, true = np.diag(self.cells), self.cells.sum(axis=1)
+        union = self.cells.sum(axis=0) + true - same
+        return {
+            name: float(s / u) if t else None
+            for name, s, u, t in zip(self.names, same, union, true, strict=True)
+        }
 
     def miou(self) -> float | None:
-        """The mean over the classes that occur; None before the first picture."""
+        """The mean over the classes that are there; None before the first picture."""
         ious = [iou for iou in self.iou_by_class().values() if iou is not None]
         return float(np.mean(ious)) if ious else None
 

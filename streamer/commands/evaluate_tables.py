@@ -134,11 +134,11 @@ def _show_actions(console: Console, details: Mapping[str, Any]) -> None:
 
 
 def _line(title: str, values: Mapping[str, Any]) -> Table:
-    """Names and values in rows of seven."""
-    table = Table(title, *([""] * 6), box=None, pad_edge=False)
+    """Names and values in rows of five."""
+    table = Table(title, *([""] * 4), box=None, pad_edge=False)
     cells = [f"{name.replace('_', ' ')} {_number(value)}" for name, value in values.items()]
-    for first in range(0, len(cells), 7):
-        table.add_row(*cells[first : first + 7])
+    for first in range(0, len(cells), 5):
+        table.add_row(*cells[first : first + 5])
     return table
 
 

@@ -67,8 +67,8 @@ def _conditions(rng: np.random.Generator) -> dict[str, Any]:
         "blur": _sometimes(rng, 0.25, 0.35, 0.9) or 0.0,
         "exposure": _sometimes(rng, 0.3, 0.1, 0.35) or 0.0,
         "compression": round(_sometimes(rng, 0.35, 22, 75) or 0.0),
-        "lookalikes": _sometimes(rng, 0.25, 0.3, 1.0) or 0.0,
-        "events": _sometimes(rng, 0.25, 0.3, 1.0) or 0.0,
+        "lookalikes": _sometimes(rng, 0.2, 0.4, 1.0) or 0.0,
+        "events": _sometimes(rng, 0.3, 0.3, 1.0) or 0.0,
     }
 
 

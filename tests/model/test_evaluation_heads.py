@@ -29,9 +29,11 @@ def test_semantic_iou_of_a_map_counted_by_hand() -> None:
     assert confusion.add(truth, np.array([[0, 1], [1, 1]], np.uint8), ("sky", "road", "dog")) == 0.25
     ious = confusion.iou_by_class()
     assert ious["sky"] == pytest.approx(1 / 2) and ious["road"] == pytest.approx(2 / 3)
-    assert ious["dog"] is None  # neither there nor answered: no part of the mean
+    assert ious["dog"] is None  # not there: no part of the mean
     assert confusion.miou() == pytest.approx((1 / 2 + 2 / 3) / 2)
     assert confusion.accuracy() == pytest.approx(3 / 4)
+    confusion.add(truth, np.array([[0, 2], [1, 1]], np.uint8), ("sky", "road", "dog"))
+    assert confusion.iou_by_class() == {"sky": 2 / 4, "road": 4 / 5, "dog": None}
 
 
 def test_semantic_names_may_come_in_another_order_but_not_from_elsewhere() -> None:

@@ -38,12 +38,11 @@ def test_the_url_says_what_the_street_is() -> None:
     assert (config.hour, config.noise, config.theme) == (21.5, 3, "brick")
     camera = parse_world_url(
         "world://street?weather=fog&theme=glass&view=high&shake=2.5&zoom=0.4&blur=0.8&exposure=0.2&compression=40"
+        "&lookalikes=0.5&events=0.75"
     )
     assert (camera.weather, camera.theme, camera.view) == ("fog", "glass", "high")
     assert (camera.shake, camera.zoom, camera.blur, camera.exposure) == (2.5, 0.4, 0.8, 0.2)
-    assert camera.compression == 40
-    busy = parse_world_url("world://street?lookalikes=0.5&events=1")
-    assert (busy.lookalikes, busy.events) == (0.5, 1)
+    assert (camera.compression, camera.lookalikes, camera.events) == (40, 0.5, 0.75)
     plain = parse_world_url("world://street")
     assert (plain.lookalikes, plain.events) == (0, 0)
     assert (plain.view, plain.shake, plain.zoom, plain.compression) == (None, None, 0, 0)
@@ -69,6 +68,8 @@ def test_the_url_says_what_the_street_is() -> None:
         ("world://street?shake=much", "shake=much"),
         ("world://street?zoom=1.5", "zoom"),
         ("world://street?blur=-1", "blur"),
+        ("world://street?events=2", "events"),
+        ("world://street?lookalikes=-1", "lookalikes"),
         ("world://street?exposure=nan", "exposure"),
         ("world://street?compression=1", "compression"),
         ("world://street?compression=50.5", "compression=50.5"),
