@@ -23,7 +23,7 @@ class Rounding:
     scores: float  # a high quantile over rows of the largest difference of a class score, 0..1
     boxes: float  # likewise of a coordinate, in picture sizes
     queries: float  # rms of the difference of the next frame's queries, relative to the reference's rms
-    mask_kernels: float  # likewise
+    mask_kernels: float  # likewise, each channel in units of its own rms
     mask_features: float  # likewise
     mask_flips: float  # share of mask cells, inside boxes, on the other side of zero
     semantic_flips: float  # share of the map's cells with another class: where two tie, a rounding decides
@@ -101,7 +101,9 @@ def rounding(
         scores=by_row("pred_logits", sigmoid),
         boxes=by_row("pred_boxes"),
         queries=relative("next_hs"),
-        mask_kernels=relative("mask_embed"),
+        mask_kernels=_by_channel(reference["mask_embed"][mine], answer["mask_embed"][its])
+        if "mask_embed" in reference
+        else 0.0,
         mask_features=relative("mask_features", rows=False),
         mask_flips=_mask_flips(reference, answer, pairs) if "mask_embed" in reference else 0.0,
         semantic_flips=flips,
@@ -138,6 +140,17 @@ def _relative(reference: F32, answer: F32) -> float:
         return 0.0
     scale = float(np.sqrt(np.mean(np.square(reference, dtype=np.float64))))
     return float(np.sqrt(np.mean(np.square(reference - answer, dtype=np.float64)))) / max(scale, 1e-12)
+
+
+def _by_channel(reference: F32, answer: F32) -> float:
+    """The same with each channel (the last axis) in units of its own rms: those of places go with the inverse square
+    of a box's size, and would drown the others."""
+    if not reference.size:
+        return 0.0
+    axes = tuple(range(reference.ndim - 1))
+    scale = np.sqrt(np.mean(np.square(reference, dtype=np.float64), axis=axes))
+    apart = np.sqrt(np.mean(np.square(reference - answer, dtype=np.float64), axis=axes))
+    return float(np.sqrt(np.mean(np.square(apart / np.maximum(scale, 1e-12)))))
 
 
 def _softmax(logits: F32) -> F32:
