@@ -44,7 +44,7 @@ def test_inspect_tells_the_card_and_each_engine(tmp_path: Path) -> None:
     keep_engine(tmp_path, "another")
     said = json.loads(run("inspect", "street-nano", "--json", "--data-dir", str(tmp_path)))
     assert (said["name"], said["family"], said["task"]) == ("street-nano", "street", "track")
-    assert said["config"]["track_slots"] == 20
+    assert said["config"]["track_slots"] == 28
     [engine] = said["engines"]
     assert engine["backend"] == "openvino"
     assert engine["parity"]["precision"] == "f32"
