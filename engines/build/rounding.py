@@ -16,6 +16,10 @@ from streamer.ports import Tensors
 from streamer.types import F32, I64
 
 
+SPOKEN = 0.1  # the score from which on a row may be told of: below it nobody reads its key points
+OF_OBJECTS = ("key_embed", "key_offset", "key_logits", "object_feature")
+
+
 @dataclass(frozen=True, slots=True)
 class Rounding:
     """How far paired rows of some pictures are apart; as limits, how far they may be."""
@@ -66,6 +70,8 @@ def rounding(
 ) -> Rounding:
     """The differences over `pairs`, of the `pictures` marked True in bool (B,); the first `slots` rows are tracks."""
     mine, its = (pairs.picture, pairs.row), (pairs.picture, pairs.other)
+    spoken = sigmoid(reference["pred_logits"][mine]).max(axis=-1, initial=0) >= SPOKEN
+    heard = (mine[0][spoken], mine[1][spoken]), (its[0][spoken], its[1][spoken])
     tracks = pairs.row < slots
     seats = pairs.picture[tracks], pairs.row[tracks]
 
@@ -73,7 +79,8 @@ def rounding(
         if name not in reference:
             return 0.0
         if rows:
-            return _relative(reference[name][mine], answer[name][its])
+            ours, others = heard if name in OF_OBJECTS else (mine, its)
+            return _relative(reference[name][ours], answer[name][others])
         return _relative(reference[name][pictures], answer[name][pictures])
 
     def largest(difference: F32) -> float:
@@ -84,7 +91,8 @@ def rounding(
     def by_row(name: str, said: object = None) -> float:
         if name not in reference:
             return 0.0
-        a, b = reference[name][mine], answer[name][its]
+        ours, others = heard if name in OF_OBJECTS else (mine, its)
+        a, b = reference[name][ours], answer[name][others]
         return largest(sigmoid(a) - sigmoid(b) if said is sigmoid else a - b)
 
     actions = scene = flips = 0.0

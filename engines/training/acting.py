@@ -88,7 +88,7 @@ def teach_actions(
     counts = np.bincount(recorded.actions.numpy(), minlength=len(model.config.action_labels)).clip(min=1)
     chance = (1 / np.sqrt(counts))[recorded.actions.numpy()]
     chance /= chance.sum()
-    optimizer = torch.optim.AdamW(head.parameters(), lr=learning_rate, weight_decay=0.01)
+    optimizer = torch.optim.AdamW(head.parameters(), lr=learning_rate, weight_decay=0.05)
     whole = torch.tensor(WHOLE)
     for step in range(steps):
         clips = people.cut(rng.choice(len(chance), batch, p=chance), rng)
@@ -123,8 +123,8 @@ def teach_actions(
 
 
 def _thinned(features: Tensor) -> Tensor:
-    """A tenth of the content's numbers struck out; the boxes stay."""
-    return torch.cat((F.dropout(features[..., :-4], 0.1), features[..., -4:]), dim=-1)
+    """A quarter of the content's numbers struck out; the boxes stay."""
+    return torch.cat((F.dropout(features[..., :-4], 0.25), features[..., -4:]), dim=-1)
 
 
 def _shaken(boxes: Tensor, rng: np.random.Generator) -> Tensor:

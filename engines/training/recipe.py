@@ -40,9 +40,9 @@ class StreetRecipe:
     checkpoint_minutes: float = 4.0
     log_every: int = 20
     rehearsal: float = 0.0  # with data of one's own: the share of lanes that go on showing the world
-    action_rounds: int = 10  # sets of `lanes` worlds that the actions' head is taught on; 0: it is not
-    action_length: int = 100  # frames of each
-    action_steps: int = 2500
+    action_rounds: int = 14  # sets of `lanes` worlds that the actions' head is taught on; 0: it is not
+    action_length: int = 50  # frames of each
+    action_steps: int = 1500
     action_batch: int = 256
     action_rate: float = 2e-3
 

@@ -15,10 +15,11 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from engines.models.boxes import cxcywh_to_xyxy, iou_and_giou
 from engines.models.street import Street
 from engines.training.clips import EMPTY, PERSON, ClipPlan, Lane, empty_batch
-from engines.training.matching import match_rows, pair_costs
-from engines.training.tracks import empty_slots, next_slots
+from engines.training.matching import UNMATCHED, match_rows, pair_costs
+from engines.training.tracks import EMPTY_SLOT, TrackSlots, empty_slots, next_slots
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,6 +83,7 @@ def record(
                 assert scene.tokens is not None
                 region = model.actions.region(scene.tokens, boxes)
                 after = model.next_hs(last.hs)
+            rows, slots = held_to_objects(rows, slots, boxes, truth)
             lane_of, row_of = np.nonzero(rows >= 0)
             place = rows[lane_of, row_of]
             told = (batch.labels[0][lane_of, place] == PERSON) & (batch.actions[0][lane_of, place] != EMPTY)
@@ -128,5 +130,25 @@ def record(
     )  # fmt: skip
 
 
+def held_to_objects(
+    rows: NDArray[np.int64], slots: TrackSlots, boxes: Tensor, truth: Tensor
+) -> tuple[NDArray[np.int64], TrackSlots]:
+    """Rows i64 (B, N) and slots without those that lie on their object by less than HELD.
+
+    The truth says who each track is, even of one that has strayed to nothing; in service such a track ends, and an
+    object row finds the person anew. What a stray row says of an action is noise. Boxes f32 (B, N, 4) and (B, G, 4).
+    """
+    rows, ids = rows.copy(), slots.ids.copy()
+    lane, row = np.nonzero(rows >= 0)
+    mine, theirs = boxes[lane, row], truth[lane, rows[lane, row]]
+    overlap = iou_and_giou(cxcywh_to_xyxy(mine.float()), cxcywh_to_xyxy(theirs))[0].numpy()
+    lane, row = lane[overlap < HELD], row[overlap < HELD]
+    rows[lane, row] = UNMATCHED
+    tracks = row < ids.shape[1]
+    ids[lane[tracks], row[tracks]] = EMPTY_SLOT
+    return rows, slots._replace(ids=ids)
+
+
+HELD = 0.5  # IoU
 IDS = 1 << 20  # more than the people of one world
 LATER_VISITS = 1 << 20

@@ -159,36 +159,31 @@ class StreetRun:
     def teach_actions(self, watch: Callable[[TrainingNews], None] | None = None) -> None:
         """The last part: the averaged trunk's features over time, and the temporal encoder taught on them."""
         recipe = self.recipe
-        threads = torch.get_num_threads()
-        torch.set_num_threads(recipe.processes)
         said = {"total": 0.0}
 
         def tell(share: float, losses: dict[str, float]) -> None:
             if watch is not None:
                 watch(TrainingNews(self.step, self.images, self.elapsed_s / 60, share, losses, "actions"))
 
-        try:
-            recorded = record(
-                self.average.model,
-                recipe.action_plan(self.seed),
-                rounds=recipe.action_rounds,
-                length=recipe.action_length,
-                bfloat16=recipe.bfloat16,
-                watch=lambda share: tell(share, said),
-            )
-            teach_actions(
-                self.average.model,
-                recorded,
-                steps=recipe.action_steps,
-                batch=recipe.action_batch,
-                learning_rate=recipe.action_rate,
-                seed=self.seed,
-                watch=lambda step, losses: tell(
-                    step / recipe.action_steps, {"total": losses["clips"] + losses["scenes"], **losses}
-                ),
-            )
-        finally:
-            torch.set_num_threads(threads)
+        recorded = record(
+            self.average.model,
+            recipe.action_plan(self.seed),
+            rounds=recipe.action_rounds,
+            length=recipe.action_length,
+            bfloat16=recipe.bfloat16,
+            watch=lambda share: tell(share, said),
+        )
+        teach_actions(
+            self.average.model,
+            recorded,
+            steps=recipe.action_steps,
+            batch=recipe.action_batch,
+            learning_rate=recipe.action_rate,
+            seed=self.seed,
+            watch=lambda step, losses: tell(
+                step / recipe.action_steps, {"total": losses["clips"] + losses["scenes"], **losses}
+            ),
+        )
 
     def share_slots(self, team: Team) -> list[Tensor]:
         """Every member's tracks, lanes in order: states, boxes, identities, frames unseen. All members call it."""

@@ -103,7 +103,8 @@ def train_street(
         run.save(checkpoint, team)
         run.export(weights, preset)
     if run.model.actions is not None and recipe.action_rounds and run.share >= 1:
-        run.teach_actions(watch)
+        with _one_thread():
+            run.teach_actions(watch)
         run.export(weights, preset)
     progress.saved()
     took = run.step, run.images, run.elapsed_s / 60
