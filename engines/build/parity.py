@@ -48,8 +48,8 @@ _FINE = Rounding(
     key_features=1e-3, key_kernels=1e-3, key_guesses=1e-3, key_scores=1e-3, object_features=1e-3, clip_features=1e-3,
     actions=2e-3, scene_actions=2e-3,
 )  # fmt: skip
-# The shipped kind of weights differs in bfloat16 by at most .005, .002, .009, .010, .007, .006 in boxes and masks. Of key
-# points the first guess moves by up to .043 of a box in rows of low score; the heat map then has the last word.
+# The shipped kind of weights differs in bfloat16 by at most .005, .002, .009, .010, .007, .006 in boxes and masks.
+# Of key points the first guess moves by up to .043 of a box in rows of low score; the heat has the last word.
 _COARSE = Rounding(
     scores=0.03, boxes=0.01, queries=0.05, mask_kernels=0.05, mask_features=0.02, mask_flips=0.02, semantic_flips=0.03,
     key_features=0.05, key_kernels=0.06, key_guesses=0.06, key_scores=0.05, object_features=0.08, clip_features=0.05,

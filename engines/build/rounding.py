@@ -15,7 +15,6 @@ from engines.build.rows import high, sigmoid
 from streamer.ports import Tensors
 from streamer.types import F32, I64
 
-
 SPOKEN = 0.1  # the score from which on a row may be told of: below it nobody reads its key points
 OF_OBJECTS = ("key_embed", "key_offset", "key_logits", "object_feature")
 

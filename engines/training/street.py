@@ -103,7 +103,7 @@ def train_street(
         run.save(checkpoint, team)
         run.export(weights, preset)
     if run.model.actions is not None and recipe.action_rounds and run.share >= 1:
-        with _one_thread():
+        with one_thread():
             run.teach_actions(watch)
         run.export(weights, preset)
     progress.saved()
