@@ -6,6 +6,7 @@ handing track queries on.
 
 from __future__ import annotations
 
+import logging
 import math
 import time
 from collections.abc import Callable, Iterator
@@ -173,6 +174,11 @@ class StreetRun:
             bfloat16=recipe.bfloat16,
             watch=lambda share: tell(share, said),
         )
+        if not len(recorded.actions):
+            logging.getLogger(__name__).warning(
+                "the actions' head stays as it was: the trunk held no person to its object; train it longer"
+            )
+            return
         teach_actions(
             self.average.model,
             recorded,

@@ -21,8 +21,10 @@ from engines.training.clips import (
     write_truth,
 )
 from engines.training.head_losses import action_loss, key_losses, key_places, semantic_losses
+from engines.training.matching import UNMATCHED
 from engines.training.recipe import PRESETS
-from engines.training.recording import Recorded
+from engines.training.recording import Recorded, held_to_objects
+from engines.training.tracks import EMPTY_SLOT, empty_slots
 from streamer.world import ACTIONS, KEYPOINTS, World, WorldConfig
 
 SMOKE = PRESETS["smoke"]
@@ -153,3 +155,14 @@ def test_a_larger_model_begins_with_a_smaller_ones_weights() -> None:
     assert model.context.place.shape == (1, 6 * 10, SMOKE.model.hidden_dim)
     assert new and all(name.split(".")[0] in ("detail", "mask_places", "mask_detail", "semantic", "keypoints",
                                               "actions") for name in new)  # fmt: skip
+
+
+def test_a_track_that_strayed_teaches_nothing_and_lets_go() -> None:
+    slots = empty_slots(1, 2, 4)
+    slots.ids[0] = [7, 8]
+    rows = np.array([[0, 1, -1]])  # both tracks answer for their objects, the object row for none
+    boxes = torch.tensor([[[0.5, 0.5, 0.2, 0.2], [0.9, 0.9, 0.1, 0.1], [0.1, 0.1, 0.1, 0.1]]])
+    truth = torch.tensor([[[0.5, 0.52, 0.2, 0.2], [0.2, 0.2, 0.1, 0.1]]])
+    held, after = held_to_objects(rows, slots, boxes, truth)
+    assert held.tolist() == [[0, UNMATCHED, UNMATCHED]]
+    assert after.ids.tolist() == [[7, EMPTY_SLOT]] and slots.ids.tolist() == [[7, 8]]
