@@ -106,14 +106,13 @@ def record(
             scenes.append(
                 (pooled, doing, torch.from_numpy(now), torch.arange(plan.lanes) + turn * plan.lanes)
             )
-            none = np.zeros_like(slots.ids, np.float32)
             slots = next_slots(
                 slots,
                 rows,
                 batch.ids[0],
                 after,
                 last.boxes,
-                np.pad(none, ((0, 0), (0, rows.shape[1] - k))),
+                np.zeros(rows.shape, np.float32),  # no false tracks are drawn, so no row tempts
                 0.0,
                 0.0,
                 rng,

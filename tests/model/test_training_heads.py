@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import torch
 
 from engines.models.street import Street
+from engines.models.street_family import load_street
 from engines.training.acting import GAP_STRIDES, Cutter, teach_actions
 from engines.training.adopting import adopt
 from engines.training.clips import (
@@ -23,11 +25,12 @@ from engines.training.clips import (
 from engines.training.head_losses import action_loss, key_losses, key_places, semantic_losses
 from engines.training.matching import UNMATCHED
 from engines.training.recipe import PRESETS
-from engines.training.recording import Recorded, held_to_objects
+from engines.training.recording import Recorded, held_to_objects, record
 from engines.training.tracks import EMPTY_SLOT, empty_slots
 from streamer.world import ACTIONS, KEYPOINTS, World, WorldConfig
 
 SMOKE = PRESETS["smoke"]
+SHIPPED = Path(__file__).parents[2] / "engines" / "weights" / "street-nano.safetensors"
 GRID = (16, 12)
 
 
@@ -166,3 +169,15 @@ def test_a_track_that_strayed_teaches_nothing_and_lets_go() -> None:
     held, after = held_to_objects(rows, slots, boxes, truth)
     assert held.tolist() == [[0, UNMATCHED, UNMATCHED]]
     assert after.ids.tolist() == [[7, EMPTY_SLOT]] and slots.ids.tolist() == [[7, 8]]
+
+
+def test_a_recording_holds_people_in_order_of_time_with_what_they_did() -> None:
+    model = load_street(SHIPPED)
+    recorded = record(
+        model, ClipPlan(3, 144, 256, lanes=2, frames=1, stay=1), rounds=1, length=4, bfloat16=False
+    )
+    assert len(recorded.actions) >= 8 and len(recorded.scenes) == 2 * 4
+    assert ((recorded.actions >= 0) & (recorded.actions < len(ACTIONS))).all()
+    same = np.diff(recorded.tracks) == 0
+    assert same.any() and (np.diff(recorded.tracks) >= 0).all() and (np.diff(recorded.times)[same] > 0).all()
+    assert recorded.hs.shape[1] * 3 == recorded.region.shape[1] and torch.isfinite(recorded.boxes).all()
