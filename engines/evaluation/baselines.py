@@ -8,7 +8,7 @@ the usual suppression of doubles by class at IoU .7.
 ByteTrack is `engines.tasks.associate`, which equals the kept library's id by id (tests/golden/make_bytetrack.py). It is
 run twice: with its published thresholds, and with those that did best on validation streets, as a careful user would
 find them. A query model's unsure rows are mostly doubles and not half-hidden objects, so its second matching, which is
-its idea, does harm here. Chosen with earlier weights on 6 validation streets of 100 frames (HOTA; they .640): published .605;
+its idea, does harm here. Chosen with earlier weights on 6 validation streets of 100 frames (HOTA .640): published .605;
 patience 5 .610; and with `unsure` .2 .621, .3 .631, .4 .638, .5 (no second matching) .647. Suppression of doubles at
 IoU .4, .5, .6, .7, .8: .599, .610, .605, .610, .601. The IoU tracker with patience 5, 12, 30: .634, .629, .625.
 """
