@@ -3,6 +3,7 @@ import threading
 import orjson
 import pytest
 
+from streamer.clock import FakeClock
 from streamer.config import StreamConfig
 from streamer.errors import StoreError
 from streamer.runner import StreamRunner
@@ -70,8 +71,18 @@ def spec(name="cam", **fields):
     return StreamConfig(name=name, url=f"rtsp://camera/{name}", **fields)
 
 
+class StillClock(FakeClock):
+    """A fake clock for a loop in a thread of its own: a wait is a real one and moves no time.
+
+    With `FakeClock` such a loop would spin, and hours would pass before a stream's thread had its turn.
+    """
+
+    def wait(self, event, timeout_s):
+        return event.wait(timeout_s)
+
+
 class Rig:
-    def __init__(self, it, *specs):
+    def __init__(self, it, *specs, clock=None):
         self.it, self.border, self.desired, self.taps = it, Border(), Desired(*specs), {}
         self.stalled = ""
         self.worker = Worker(
@@ -83,7 +94,7 @@ class Rig:
             publisher=it.publisher,
             ledger=it.ledger,
             metrics=it.metrics,
-            clock=it.clock,
+            clock=clock or it.clock,
             backend="numpy",
         )
 
@@ -248,15 +259,17 @@ def test_a_stream_that_will_not_end_is_left_behind():
 def test_run_ends_when_told_to(count):
     names = [f"s{i}" for i in range(count)]
     with stage({name: [LIVE] for name in names}) as it:
-        rig = Rig(it, *(spec(name) for name in names))
+        rig = Rig(it, *(spec(name) for name in names), clock=StillClock())
         stop = threading.Event()
         thread = threading.Thread(target=rig.worker.run, args=(stop,))
         thread.start()
-        for name in names:
-            it.sink.wait_for(lambda name=name: rig.answered(name))
-        stop.set()
-        rig.worker.wake()
-        thread.join(10)
+        try:
+            for name in names:
+                it.sink.wait_for(lambda name=name: rig.answered(name), 60)
+        finally:
+            stop.set()
+            rig.worker.wake()
+            thread.join(10)
         assert not thread.is_alive() and rig.worker.close(10)
     for name in names:
         assert it.ledger.counts(name).in_flight == 0 and it.states(name)[-1] == "ENDED"
