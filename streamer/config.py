@@ -13,8 +13,6 @@ from typing import Annotated, Any, Literal, get_args
 
 from pydantic import (
     AfterValidator,
-    BaseModel,
-    ConfigDict,
     Field,
     SecretStr,
     ValidationError,
@@ -22,10 +20,15 @@ from pydantic import (
 )
 from pydantic_core import ErrorDetails
 
+from streamer.access import TokenConfig
 from streamer.addresses import checked_url, is_loopback, local_file, redact_url
 from streamer.errors import ConfigError
+from streamer.evidence import EvidenceConfig
 from streamer.mistakes import ConfigFileError, field_name, said_plainly
 from streamer.model_names import placed_model
+from streamer.network import WebRtcConfig
+from streamer.regions import Line, Zone
+from streamer.strict import Strict
 from streamer.yaml_lines import Path_, YamlText, read_yaml
 
 __all__ = [
@@ -54,10 +57,6 @@ def default_data_dir() -> Path:
     return Path(home).expanduser() / "sightline"
 
 
-class _Strict(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True)
-
-
 Head = Literal["masks", "keypoints", "semantic", "actions"]
 
 
@@ -66,7 +65,7 @@ def _in_order(heads: tuple[Head, ...] | None) -> tuple[Head, ...] | None:
     return None if heads is None else tuple(head for head in get_args(Head) if head in heads)
 
 
-class EventWishes(_Strict):
+class EventWishes(Strict):
     """Which further things that happen are events."""
 
     actions: Annotated[
@@ -75,7 +74,7 @@ class EventWishes(_Strict):
     ] = ()
 
 
-class StreamConfig(_Strict):
+class StreamConfig(Strict):
     """One stream: where it comes from and what is done with it. Times in seconds."""
 
     name: Annotated[str, Field(pattern=STREAM_NAME, description="Unique; letters, digits, - _ and .")]
@@ -95,6 +94,8 @@ class StreamConfig(_Strict):
         Field(description="What the model says beside boxes and tracks; default: all that it can"),
     ] = None
     events: Annotated[EventWishes, Field(description="Events beside appear and leave")] = EventWishes()
+    zones: Annotated[tuple[Zone, ...], Field(max_length=32)] = ()
+    lines: Annotated[tuple[Line, ...], Field(max_length=32)] = ()
     loop: Annotated[bool, Field(description="Files: start again at the end")] = False
     realtime: Annotated[
         bool | None, Field(description="Files: pace by their clock; default: as fast as possible")
@@ -113,7 +114,7 @@ class StreamConfig(_Strict):
         return redact_url(self.url)
 
 
-class Config(_Strict):
+class Config(Strict):
     """Everything one server is told. Times in seconds (`_s`) or milliseconds (`_ms`)."""
 
     streams: list[StreamConfig] = Field(default_factory=list)
@@ -121,7 +122,13 @@ class Config(_Strict):
         "127.0.0.1"
     )
     port: Annotated[int, Field(ge=1, le=65535)] = 7860
-    token: SecretStr | None = None
+    token: Annotated[SecretStr | None, Field(description="One token that may do all")] = None
+    tokens: Annotated[tuple[TokenConfig, ...], Field(description="Tokens with roles, hashed")] = ()
+    max_viewers: Annotated[
+        int, Field(ge=1, le=10_000, description="Players at once, all streams together")
+    ] = 64
+    webrtc: WebRtcConfig = WebRtcConfig()
+    evidence: EvidenceConfig = EvidenceConfig()
     redis_url: Annotated[
         str | None,
         Field(
@@ -325,7 +332,7 @@ _TYPES = {
 }
 
 
-def _said_plainly(detail: ErrorDetails, model: type[_Strict]) -> tuple[str, str]:
+def _said_plainly(detail: ErrorDetails, model: type[Strict]) -> tuple[str, str]:
     kind, last = detail["type"], detail["loc"][-1]
     if "events" in detail["loc"][:-1]:
         model = EventWishes

@@ -234,6 +234,10 @@ class EventKind(StrEnum):
     APPEAR = "appear"
     LEAVE = "leave"
     ACTION = "action"
+    ENTER = "enter"  # a zone
+    EXIT = "exit"  # a zone
+    DWELL = "dwell"  # stayed in a zone for as long as it says
+    CROSS = "cross"  # a line
     UP = "up"
     DOWN = "down"
 
@@ -247,7 +251,8 @@ class Event:
     """Something happened. `id` is deterministic (`stream:epoch:seq:kind:track`), so a redelivery is harmless.
 
     `wall_ns` Unix time of the frame that caused it; `track_id` None for stream events; `attrs` holds label, score,
-    box_xyxy (px in the source picture), source_hw, for an action its name and start_wall_ns, or error code and message;
+    box_xyxy (px in the source picture), source_hw; for an action its name and start_wall_ns; for a zone or line its
+    name (`zone`, `line`), `direction` (in | out) or `dwell_s`; for a stream's end error code and message;
     `latency_ms` capture to rule.
     """
 

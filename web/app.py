@@ -19,10 +19,12 @@ from starlette.exceptions import HTTPException
 from starlette.staticfiles import StaticFiles
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from streamer.access import TokenConfig
 from streamer.clock import Clock, SystemClock
 from streamer.config import stream_config
 from streamer.errors import ConfigError, StoreError, WireError
 from streamer.metrics import LATENCY_BUCKETS_S, Histogram, Number, prometheus_text
+from streamer.network import WebRtcConfig
 from web.api import Surroundings, refusals, router
 from web.assets import FOLDER
 from web.problems import Refused, problem
@@ -42,6 +44,9 @@ class WebSettings:
     port: int = 7860
     token: str | None = field(default=None, repr=False)
     media_root: Path | None = None
+    tokens: tuple[TokenConfig, ...] = ()
+    webrtc: WebRtcConfig = field(default_factory=WebRtcConfig, repr=False)
+    max_viewers: int = 64
 
 
 class Whep(Protocol):

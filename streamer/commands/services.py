@@ -11,6 +11,7 @@ from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Final
 
 from streamer.clock import Clock
+from streamer.commands.web_wishes import WEB_WISHES, web_wishes
 from streamer.config import Config, StreamConfig
 from streamer.errors import SightlineError
 from streamer.process import ChildProcess, Heart
@@ -144,6 +145,7 @@ def web_service(config: Config, environ: Mapping[str, str], clock: Clock, steps:
     argv = [*COMMAND, "web", "--host", config.host, "--port", str(config.port)]
     if config.media_root is not None:
         argv += ["--media-root", str(config.media_root)]
+    environ = {**environ, WEB_WISHES: web_wishes(config)}
     child = ToldChild("web", argv, ready=lambda pid: page_is_up(config.host, config.port), environ=environ)
     child.steps = steps
     return child

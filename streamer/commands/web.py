@@ -35,10 +35,12 @@ def web(
     for noisy in ("aioice", "aiortc", "httpx", "uvicorn"):
         logging.getLogger(noisy).setLevel(logging.WARNING)
 
+    from streamer.commands.web_wishes import WEB_WISHES, WebWishes
     from web.security import check_bind
     from web.serving import bind
 
     token = os.environ.pop("SIGHTLINE_TOKEN", None) or None
+    told = WebWishes.model_validate_json(os.environ.pop(WEB_WISHES, "{}"))
     check_bind(host, token)
     with bind(host, port) as listener:  # a port in use is told before anything slow is loaded
         import asyncio
@@ -50,8 +52,16 @@ def web(
 
         async def serve() -> None:
             store = AsyncClient(redis_url)
-            settings = WebSettings(host=host, port=port, token=token, media_root=media_root)
-            app = create_app(settings, store, whep=WhepServer(store))
+            settings = WebSettings(
+                host=host,
+                port=port,
+                token=token,
+                media_root=media_root,
+                tokens=told.tokens,
+                webrtc=told.webrtc,
+                max_viewers=told.max_viewers,
+            )
+            app = create_app(settings, store, whep=WhepServer(store, max_viewers=told.max_viewers))
             await WebServer(app).serve(sockets=[listener])
 
         asyncio.run(serve())

@@ -6,7 +6,9 @@ from typing import Final
 
 STREAMS: Final = "sl:streams"  # hash: name -> StreamConfig JSON, the desired state
 SEEDED: Final = "sl:streams:seeded"  # set: names that came from the configuration file, not at run time
-CONTROL: Final = "sl:control"  # pubsub: {"op": "streams"} | {"op": "watch" | "keyframe", "stream": s}
+# pubsub: {"op": "streams"} | {"op": "watch" | "keyframe", "stream": s, "codec": c} | {"op": "why", "stream": s, …}
+CONTROL: Final = "sl:control"
+MODELS: Final = "sl:models"  # hash: name -> card JSON of every model that the worker knows
 WORKER: Final = "sl:worker"  # hash: pid, started_wall_ns, heartbeat_wall_ns, backend, metrics
 EVENTS_PATTERN: Final = "sl:{*}:events"
 WATCH_TTL_S: Final = 5
@@ -45,6 +47,26 @@ def video_key(stream: str) -> str:
 def watch(stream: str) -> str:
     """Exists (for WATCH_TTL_S after the last renewal) while somebody watches."""
     return f"sl:{{{stream}}}:watch"
+
+
+def published(stream: str) -> str:
+    """Stream of packets that a publisher (WHIP) sends: d, k, p (90 kHz), c (codec), n (publication, +1 a session)."""
+    return f"sl:{{{stream}}}:published"
+
+
+def evidence(stream: str, event: str) -> str:
+    """Hash of what is kept to look at of one event: jpg, clip (mp4) or clip_of (another event's id), path, why."""
+    return f"sl:{{{stream}}}:evidence:{event}"
+
+
+def evidence_index(stream: str) -> str:
+    """Sorted set of the event ids that have evidence, by wall_ns."""
+    return f"sl:{{{stream}}}:evidence"
+
+
+def why(stream: str, question: str) -> str:
+    """String, JSON with a time to live: the answer to a question asked on `sl:control`."""
+    return f"sl:{{{stream}}}:why:{question}"
 
 
 def stream_of(key: str) -> str:
