@@ -116,6 +116,15 @@ class Metrics:
             "sightline_reconnects_total", "Connections lost and tried again", "counter", ("stream", "code")
         )
         self.events = Number("sightline_events_total", "Events by kind", "counter", ("stream", "kind"))
+        self.zone_objects = Number(
+            "sightline_zone_objects", "Objects in a zone now", "gauge", ("stream", "zone")
+        )
+        self.line_crossings = Number(
+            "sightline_line_crossings_total",
+            "Crossings of a line",
+            "counter",
+            ("stream", "line", "direction"),
+        )
         self.spooled = Number("sightline_spooled_events", "Events waiting on disk for Redis", "gauge", ())
         self.errors = Number(
             "sightline_errors_total", "Errors that cost a batch or a message", "counter", ("at",)
@@ -157,6 +166,18 @@ class Metrics:
         for family in vars(self).values():
             if family.labels[:1] == ("stream",):
                 family.forget(stream)
+
+    def show_zones(self, stream: str, inside: Mapping[str, int]) -> None:
+        """How many objects are in each of the zones that the stream has now; those that it had have no sample."""
+        self.zone_objects.forget(stream)
+        for zone, objects in inside.items():
+            self.zone_objects.set(objects, stream, zone)
+
+    def crossings(self, stream: str, line: str) -> dict[str, int]:
+        """Those of a line by direction, since the worker started. A line has its samples from when it is asked for."""
+        for way in ("in", "out"):
+            self.line_crossings.add(0, stream, line, way)
+        return {way: int(self.line_crossings.value(stream, line, way)) for way in ("in", "out")}
 
     def show_accuracy(self, stream: str, accuracy: Accuracy | None) -> None:
         """The newest numbers of a stream that knows its truth. None: gauges are dropped, totals stand."""

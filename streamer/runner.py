@@ -344,5 +344,6 @@ class StreamRunner:
             pace=all_.publisher.pace(name),
             counts=all_.ledger.counts(name, now.epoch),
             total=all_.ledger.counts(name),
+            crossings={line.name: all_.metrics.crossings(name, line.name) for line in self.spec.lines},
             wall_ns=all_.clock.wall_ns(),
         )
