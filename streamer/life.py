@@ -100,7 +100,9 @@ def state_fields(
         "ledger": orjson.dumps(counts.as_dict()).decode(),
         "ledger_total": orjson.dumps(total.as_dict()).decode(),
         "accuracy": orjson.dumps(pace.accuracy.to_dict()).decode() if pace.accuracy else "",
-        "zone_objects": orjson.dumps({zone.name: pace.inside.get(zone.name, 0) for zone in spec.zones}).decode(),
+        "zone_objects": orjson.dumps(
+            {zone.name: pace.inside.get(zone.name, 0) for zone in spec.zones}
+        ).decode(),
         "line_crossings": orjson.dumps(crossings).decode(),
         "updated_wall_ns": str(wall_ns),
     }

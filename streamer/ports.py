@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import threading
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Generic, Protocol, TypeVar, runtime_checkable
 
@@ -12,6 +11,7 @@ from numpy.typing import NDArray
 
 from streamer.accuracy import Accuracy
 from streamer.clock import Clock
+from streamer.config import StreamConfig
 from streamer.types import Event, Fit, Frame, FrameRef, FrameTruth, Hw, Perception, Result, StreamState
 
 __all__ = [
@@ -25,6 +25,7 @@ __all__ = [
     "Scorer",
     "Source",
     "SourceInfo",
+    "SourceOpener",
     "StagedEngine",
     "StagedTask",
     "Task",
@@ -249,20 +250,16 @@ class EpochStore(Protocol):
     def next_epoch(self, stream: str) -> int: ...
 
 
-SourceFactory = Callable[["StreamSpec", int, PictureTap | None, threading.Event], Source]
+class SourceOpener(Protocol):
+    """Makes a source, not yet opened, for one connection."""
 
-
-class StreamSpec(Protocol):
-    """What the pipeline needs to know of a stream's configuration (the pydantic model has these and more)."""
-
-    @property
-    def name(self) -> str: ...
-
-    @property
-    def url(self) -> str: ...
-
-    @property
-    def loop(self) -> bool: ...
-
-    @property
-    def realtime(self) -> bool | None: ...
+    def __call__(
+        self,
+        spec: StreamConfig,
+        *,
+        epoch: int,
+        input_hw: Hw,
+        clock: Clock,
+        tap: PictureTap | None,
+        fit: Fit,
+    ) -> Source: ...

@@ -35,6 +35,8 @@ RELOAD_S = 5.0
 RELOAD_FAILED_S = 1.0
 # A stopped stream has this long to end before it is left behind.
 LEAVE_S = 10.0
+# What may change of a stream while its source stays connected: only rules read these.
+OF_RULES = ("events", "zones", "lines")
 
 REMOVED = Outcome(StreamState.ENDED, EndCode.REMOVED, "the stream was removed")
 CHANGED = Outcome(StreamState.ENDED, EndCode.CHANGED, "the stream's configuration changed")
@@ -97,11 +99,13 @@ class Worker:
         metrics: Metrics,
         clock: Clock,
         backend: str,
+        adopted: Callable[[StreamConfig], None] = lambda spec: None,
     ) -> None:
+        """`adopted` is told of a stream whose configuration changed while it ran on."""
         self._desired, self._border = desired, border
         self._runner_for, self._tap_for, self._stalled = runner_for, tap_for, stalled
         self._publisher, self._ledger, self._metrics, self._clock = publisher, ledger, metrics, clock
-        self._backend = backend
+        self._backend, self._adopted = backend, adopted
         self._places: dict[str, _Place] = {}
         self._wish: Mapping[str, StreamConfig] = {}
         self._told: deque[Mapping[str, Any]] = deque(maxlen=1024)
@@ -188,8 +192,14 @@ class Worker:
             if place is None:
                 if want is not None:
                     self._start(want, self._tap_for(name))
-            elif place.runner.spec != want or place.leaving_ns is not None:
+            elif place.leaving_ns is not None or want is None:
                 self._change(name, place, want, now_ns)
+            elif place.runner.spec != want:
+                if _differ_in_rules_only(place.runner.spec, want):
+                    self._adopted(want)
+                    place.runner.adopt(want)
+                else:
+                    self._change(name, place, want, now_ns)
 
     def _change(self, name: str, place: _Place, want: StreamConfig | None, now_ns: int) -> None:
         """One step of replacing or removing what runs: ask it to go, wait, then put what is wished in its place."""
@@ -261,7 +271,13 @@ class Worker:
         pace = self._publisher.pace(name)
         self._metrics.fps.set(round(pace.fps, 2), name)
         self._metrics.show_accuracy(name, pace.accuracy)
+        zones = place.runner.spec.zones if (place := self._places.get(name)) else ()
+        self._metrics.show_zones(name, {zone.name: pace.inside.get(zone.name, 0) for zone in zones})
 
     @staticmethod
     def _due(last_ns: int | None, now_ns: int, every_s: float) -> bool:
         return last_ns is None or now_ns - last_ns >= every_s * 1e9
+
+
+def _differ_in_rules_only(one: StreamConfig, other: StreamConfig) -> bool:
+    return one.model_copy(update={field: getattr(other, field) for field in OF_RULES}) == other

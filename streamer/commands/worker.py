@@ -127,8 +127,7 @@ def run(
     from streamer.metrics import Metrics
     from streamer.pipeline import Pipeline
     from streamer.publisher import Publisher
-    from streamer.rules.actions import ActionStarts, ActionWishes
-    from streamer.rules.presence import Presence
+    from streamer.rules.wishes import Wishes, rules_of
     from streamer.runner import StreamRunner, Surroundings
     from streamer.scoreboard import Scoreboard
     from streamer.sinks.redis import RedisSink
@@ -141,10 +140,10 @@ def run(
         redis_url, data_dir, clock=clock, results_maxlen=results_maxlen, events_maxlen=events_maxlen
     )
     desired = DesiredStreams(redis_url)
-    wishes = ActionWishes()
+    wishes = Wishes()
     scoreboard = Scoreboard(_measure, clock)
     publisher = Publisher(
-        rules=[Presence(), ActionStarts(wishes.of)],
+        rules=rules_of(wishes),
         results=sink,
         events=sink,
         ledger=ledger,
@@ -191,7 +190,7 @@ def run(
     )
 
     def runner_for(spec: StreamConfig, tap: Any) -> StreamRunner:
-        wishes.put(spec.name, spec.events.actions)
+        wishes.put(spec)
         return StreamRunner(spec, surroundings, tap=tap)
 
     made = Worker(
@@ -205,6 +204,7 @@ def run(
         metrics=metrics,
         clock=clock,
         backend=backend,
+        adopted=wishes.put,
     )
     on_made(made.wake)
     sink.open()

@@ -1,4 +1,5 @@
-"""What each stream wishes to be told beside appear and leave. It may change at any time; the next result counts."""
+"""What each stream wishes to be told beside appear and leave, and the rules that ask for it at every result: a wish may
+change while the stream runs."""
 
 from __future__ import annotations
 
@@ -8,6 +9,11 @@ from dataclasses import dataclass
 
 from streamer.config import StreamConfig
 from streamer.regions import Line, Zone
+from streamer.rules.actions import ActionStarts
+from streamer.rules.lines import Lines
+from streamer.rules.presence import Presence
+from streamer.rules.rule import Rule
+from streamer.rules.zones import Zones
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,3 +50,8 @@ class Wishes:
 
     def lines(self, stream: str) -> tuple[Line, ...]:
         return self.of(stream).lines
+
+
+def rules_of(wishes: Wishes) -> list[Rule]:
+    """All rules there are. Who appears does so before it enters."""
+    return [Presence(), Zones(wishes.zones), Lines(wishes.lines), ActionStarts(wishes.actions)]

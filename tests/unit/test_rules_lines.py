@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections import Counter
 
 import pytest
@@ -127,13 +128,13 @@ heights = st.lists(st.floats(0.2, 0.8), min_size=2, max_size=60)
 @settings(max_examples=200, deadline=None)
 @given(heights, st.floats(0.05, 0.3))
 def test_crossings_come_in_turns_and_balance_with_where_it_ends(ys: list[float], height: float) -> None:
-    events, state = run(rule(WIDE), walk(down(*ys), height=height))
+    events, _state = run(rule(WIDE), walk(down(*ys), height=height))
     ways = [event.attrs["direction"] for event in events]
-    assert all(a != b for a, b in zip(ways, ways[1:], strict=False))
+    assert all(a != b for a, b in itertools.pairwise(ways))
     # Where it was first and last for certain, by another count: two sightings in a row beyond the band.
     band = max(0.004, 0.05 * height)
     beyond = [1 if y > 0.5 else -1 for y in ys if abs(y - 0.5) >= band + 1e-6]
-    sure = [b for a, b in zip(beyond, beyond[1:], strict=False) if a == b]
+    sure = [b for a, b in itertools.pairwise(beyond) if a == b]
     balance = Counter(ways)["in"] - Counter(ways)["out"]
     on_the_brink = any(abs(abs(y - 0.5) - band) < 2e-6 for y in ys)
     if not on_the_brink:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections import Counter
 
@@ -157,7 +158,10 @@ def test_a_walk_through_a_convex_zone_enters_and_exits_once(
     ring = [*corners, corners[0]]
     off = np.array(
         [
-            [(b[0] - a[0]) * (y - a[1]) - (b[1] - a[1]) * (x - a[0]) for a, b in zip(ring, ring[1:], strict=False)]
+            [
+                (b[0] - a[0]) * (y - a[1]) - (b[1] - a[1]) * (x - a[0])
+                for a, b in itertools.pairwise(ring)
+            ]
             for x, y in places
         ]
     )
