@@ -158,10 +158,7 @@ def test_a_walk_through_a_convex_zone_enters_and_exits_once(
     ring = [*corners, corners[0]]
     off = np.array(
         [
-            [
-                (b[0] - a[0]) * (y - a[1]) - (b[1] - a[1]) * (x - a[0])
-                for a, b in itertools.pairwise(ring)
-            ]
+            [(b[0] - a[0]) * (y - a[1]) - (b[1] - a[1]) * (x - a[0]) for a, b in itertools.pairwise(ring)]
             for x, y in places
         ]
     )
