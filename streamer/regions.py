@@ -31,7 +31,7 @@ def _refused(what: str, mend: str, *at: str | int) -> PydanticCustomError:
 
 
 def _polygon(points: tuple[Point, ...]) -> tuple[Point, ...]:
-    """The corners, without those given twice in a row (a double click, a closed ring). Raises for what is no polygon."""
+    """The corners, without those given twice in a row (a double click, a closed ring). Raises for no polygon."""
     if not 3 <= len(points) <= MOST_CORNERS:
         raise _refused(f"a zone with {len(points)} corners", f"give 3 to {MOST_CORNERS}")
     corners = tuple(point for i, point in enumerate(points) if point != points[(i + 1) % len(points)])
