@@ -4,8 +4,9 @@ import orjson
 import pytest
 
 from streamer.clock import FakeClock
-from streamer.config import StreamConfig
+from streamer.config import EventWishes, StreamConfig
 from streamer.errors import StoreError
+from streamer.regions import Line, Zone
 from streamer.runner import StreamRunner
 from streamer.types import StreamState
 from streamer.worker import LEAVE_S, RELOAD_FAILED_S, REPORT_S, Worker
@@ -84,7 +85,7 @@ class StillClock(FakeClock):
 class Rig:
     def __init__(self, it, *specs, clock=None):
         self.it, self.border, self.desired, self.taps = it, Border(), Desired(*specs), {}
-        self.stalled = ""
+        self.stalled, self.adopted = "", []
         self.worker = Worker(
             desired=self.desired,
             border=self.border,
@@ -96,6 +97,7 @@ class Rig:
             metrics=it.metrics,
             clock=clock or it.clock,
             backend="numpy",
+            adopted=self.adopted.append,
         )
 
     def tap_for(self, name):
@@ -145,6 +147,49 @@ def test_a_changed_stream_starts_anew_with_the_next_epoch():
         rig.until(lambda: rig.answered("a", epoch=2))
         assert rig.worker.running == {"a": StreamState.RUNNING} and rig.border.forgotten == []
         assert rig.worker.close(10)
+
+
+YARD = Zone(name="yard", points=((0, 0), (1, 0), (1, 1), (0, 1)))
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"zones": (YARD,)},
+        {"lines": (Line(name="door", start=(0, 0), end=(1, 1)),)},
+        {"events": EventWishes(actions=("fall",))},
+    ],
+)
+def test_what_only_rules_read_changes_while_the_stream_runs_on(fields):
+    with stage({"a": [LIVE]}) as it:
+        rig = Rig(it, spec("a"))
+        rig.until(lambda: rig.answered("a"))
+        changed = spec("a", **fields)
+        rig.change(changed)
+        rig.worker.tick()
+        assert rig.adopted == [changed]
+        assert orjson.loads(it.fields("a")["zone_objects"]) == {z.name: 0 for z in changed.zones}
+        assert list(orjson.loads(it.fields("a")["line_crossings"])) == [line.name for line in changed.lines]
+        rig.worker.tick()
+        assert rig.adopted == [changed] and not it.sources[0].closed.is_set()
+        # with another field it is another connection, and what was adopted goes with it
+        rig.change(changed.model_copy(update={"max_fps": 5.0}))
+        rig.until(lambda: rig.answered("a", epoch=2))
+        assert rig.adopted == [changed] and len(it.sources) == 2
+        assert rig.worker.close(10)
+    assert it.events("down")[0].attrs["code"] == "STREAM_CHANGED"
+
+
+def test_zones_of_a_paused_stream_change_and_a_file_that_has_ended_is_not_played_again():
+    with stage({"a": [[3]], "b": [LIVE]}, live=False) as it:
+        rig = Rig(it, spec("a"), spec("b", paused=True))
+        rig.until(lambda: rig.worker.running == {"a": StreamState.ENDED, "b": StreamState.PAUSED})
+        rig.change(spec("a", zones=(YARD,)), spec("b", paused=True, zones=(YARD,)))
+        rig.worker.tick()
+        assert [one.name for one in rig.adopted] == ["a", "b"]
+        assert rig.worker.running == {"a": StreamState.ENDED, "b": StreamState.PAUSED}
+        assert [orjson.loads(it.fields(name)["zone_objects"]) for name in "ab"] == [{"yard": 0}] * 2
+        assert len(it.sources) == 1 and rig.worker.close(10)
 
 
 def test_pause_and_resume():
@@ -235,6 +280,21 @@ def test_heartbeats_carry_the_metrics_and_stop_when_a_lane_is_stuck():
         it.clock.advance(REPORT_S)
         rig.worker.tick()
         assert len(rig.border.beats) == beats and rig.worker.close(10)
+
+
+def test_zones_are_shown_as_long_as_the_stream_has_them():
+    with stage({"a": [LIVE]}) as it:
+        rig = Rig(it, spec("a", zones=(YARD,)))
+        rig.until(lambda: rig.answered("a"))
+        it.clock.advance(REPORT_S)
+        rig.worker.tick()
+        families = {f["name"]: f["samples"] for f in orjson.loads(rig.border.beats[-1]["metrics"])}
+        assert families["sightline_zone_objects"] == [{"labels": {"stream": "a", "zone": "yard"}, "value": 0}]
+        rig.change(spec("a"))
+        it.clock.advance(REPORT_S)
+        rig.worker.tick()
+        families = {f["name"]: f["samples"] for f in orjson.loads(rig.border.beats[-1]["metrics"])}
+        assert families["sightline_zone_objects"] == [] and rig.worker.close(10)
 
 
 def test_a_stream_that_will_not_end_is_left_behind():
