@@ -100,6 +100,15 @@ def test_streams_are_added_listed_and_removed(server: Any, said: Callable[..., D
     assert again.returncode == 1
     assert "there is a stream door already" in again.stderr
 
+    assert said("streams", "pause", "door").stdout == "door: paused\n"
+    assert json.loads(heard.get_message(timeout=5)["data"]) == {"op": "streams"}
+    assert json.loads(server.hget(keys.STREAMS, "door")) == kept | {"paused": True}
+    assert said("streams", "resume", "door").stdout == "door: resumed\n"
+    assert json.loads(server.hget(keys.STREAMS, "door")) == kept
+    nobody = said("streams", "pause", "gate")
+    assert (nobody.returncode, nobody.stderr.count("\n")) == (1, 1)
+    assert "there is no stream gate — the streams are: door" in nobody.stderr
+
     removed = said("streams", "rm", "door")
     assert removed.stdout == "door: removed\n"
     assert server.hlen(keys.STREAMS) == 0
@@ -149,6 +158,13 @@ def test_tail_gives_what_redis_holds(server: Any, said: Callable[..., Done]) -> 
 
     ups = said("events", "tail", "--no-follow", "--kind", "up")
     assert [line.split()[1:] for line in ups.stdout.splitlines()] == [["gate", "up"]]
+
+    crossed = event_id("yard", 1, 4, EventKind.CROSS, 7, "kerb")
+    attrs = {"label": "dog", "line": "kerb", "direction": "in", "score": 0.5}
+    event = Event(crossed, EventKind.CROSS, "yard", 1, 4, WALL_NS, track_id=7, attrs=attrs)
+    server.xadd(keys.events("yard"), {"id": crossed, "kind": "cross", "data": encode_event(event)})
+    told = said("events", "tail", "--no-follow", "--stream", "yard").stdout
+    assert told.split()[2:] == ["cross", "dog", "#7", "kerb", "in", "score", "0.50", "box"]
 
     told = said("events", "tail", "--no-follow", "--stream", "door", "-n", "1").stdout
     assert told.split()[1:] == ["door", "appear", "dog", "#5", "score", "0.90", "box", "1,2,3,4"]
