@@ -6,6 +6,7 @@ from typing import Final
 
 STREAMS: Final = "sl:streams"  # hash: name -> StreamConfig JSON, the desired state
 SEEDED: Final = "sl:streams:seeded"  # set: names that came from the configuration file, not at run time
+FILED: Final = "sl:streams:file"  # hash: name -> StreamConfig JSON as the configuration file said last
 # pubsub: {"op": "streams"} | {"op": "watch" | "keyframe", "stream": s, "codec": c} | {"op": "why", "stream": s, …}
 CONTROL: Final = "sl:control"
 MODELS: Final = "sl:models"  # hash: name -> card JSON of every model that the worker knows

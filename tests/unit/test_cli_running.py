@@ -14,8 +14,10 @@ import pytest
 import redis
 
 from streamer.cli import run
+from streamer.client import Client
 from streamer.commands.services import seed
 from streamer.config import StreamConfig
+from streamer.regions import Line, Zone
 from streamer.sinks.redis_server import EmbeddedRedis
 from streamer.types import Event, EventKind, event_id
 from streamer.wire import encode_event, keys
@@ -130,6 +132,35 @@ def test_another_file_takes_its_predecessors_streams_away_and_no_other(
     assert {name.decode() for name in server.hkeys(keys.STREAMS)} == {"door", "rain", "gate"}
     seed(url, [])
     assert server.hkeys(keys.STREAMS) == [b"door"]
+
+
+def test_what_was_changed_at_run_time_stays_until_the_file_says_otherwise(
+    server: Any, said: Callable[..., Done]
+) -> None:
+    url = f"unix://{server.connection_pool.connection_kwargs['path']}"
+    yard = Zone(name="yard", points=((0, 0), (1, 0), (1, 1)))
+
+    def kept() -> StreamConfig:
+        return StreamConfig.model_validate_json(server.hget(keys.STREAMS, "door"))
+
+    filed = StreamConfig(name="door", url="world://street", max_fps=5)
+    seed(url, [filed])
+    changed = filed.model_copy(update={"zones": (yard,), "paused": True, "max_fps": 9.0})
+    with Client(url) as client:
+        assert client.change_stream("door", lambda now: changed) == changed
+    seed(url, [filed])  # a restart
+    assert kept() == changed
+    seed(url, [filed.model_copy(update={"max_fps": 2.0})])  # the file was changed in one place
+    assert kept() == changed.model_copy(update={"max_fps": 2.0})
+    clash = filed.model_copy(update={"lines": (Line(name="yard", start=(0, 0), end=(1, 1)),)})
+    seed(url, [clash])
+    assert kept() == clash
+    seed(url, [])
+    seed(url, [filed])  # a stream of that name, but not that one
+    assert kept() == filed
+    assert said("streams", "rm", "door").returncode == 0
+    seed(url, [filed])
+    assert kept() == filed
 
 
 def test_a_wrong_stream_changes_nothing(server: Any, said: Callable[..., Done]) -> None:
