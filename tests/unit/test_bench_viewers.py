@@ -1,5 +1,7 @@
 """What `bench viewers` rests on: the painted number, the age of a picture, and whose result is drawn over it."""
 
+from fractions import Fraction
+
 import av
 import numpy as np
 import pytest
@@ -22,7 +24,7 @@ def test_a_painted_number_is_read_back(number):
 def test_it_outlives_a_coarse_codec():
     encoder = av.CodecContext.create("libx264", "w")
     encoder.width, encoder.height, encoder.pix_fmt = 256, 64, "yuv420p"
-    encoder.time_base = "1/25"
+    encoder.time_base = Fraction(1, 25)
     encoder.options = {"crf": "40", "tune": "zerolatency"}
     decoder = av.CodecContext.create("h264", "r")
     numbers = [0, MODULUS - 1, 0xA5A5A5, 0x0F0F0F, 1, 12_345_678]
