@@ -129,7 +129,8 @@ Owner = TypeVar("Owner", bound=_HasRegions)
 def with_own_names(owner: Owner) -> Owner:
     """The same; raises PydanticCustomError for a second region of one name, at it."""
     known: set[str] = set()
-    for kind, regions in (("zones", owner.zones), ("lines", owner.lines)):
+    both: tuple[tuple[str, tuple[Zone | Line, ...]], ...] = (("zones", owner.zones), ("lines", owner.lines))
+    for kind, regions in both:
         for i, region in enumerate(regions):
             if region.name in known:
                 raise _refused(

@@ -48,26 +48,25 @@ class Presence:
 
     def step(self, state: PresenceState, result: Result) -> tuple[PresenceState, Sequence[Event]]:
         """Appears and leaves that this result brings; a track that never appeared goes without a word."""
-        ref = result.ref
+        ref, now_s = result.ref, stream_s(result.ref)
         tracks = dict(state.tracks)
         events: list[Event] = []
         for track_id, look in looks(result).items():
             known = tracks.get(track_id)
             if known is None:
-                known = Sighting(look, look.score, Span.begun(ref))
+                known = Sighting(look, look.score, Span.begun(ref, now_s))
             else:
-                known = replace(
-                    known,
-                    # Until it appears the label may change; then both its events carry the same one.
-                    look=replace(look, label=known.look.label) if known.appeared else look,
-                    top_score=max(look.score, known.top_score),
-                    span=known.span.with_one_more(ref),
+                # Until it appears the label may change; then both its events carry the same one.
+                known = Sighting(
+                    look.named(known.look.label) if known.appeared else look,
+                    max(look.score, known.top_score),
+                    known.span.with_one_more(ref, now_s),
+                    known.appeared,
                 )
             if not known.appeared and known.span.frames >= self.confirm_frames:
                 known = replace(known, appeared=True)
                 events.append(_event(EventKind.APPEAR, result, track_id, known))
             tracks[track_id] = known
-        now_s = stream_s(ref)
         gone = [i for i, seen in tracks.items() if now_s - seen.span.last_s > self.gone_after_s]
         for track_id in gone:
             seen = tracks.pop(track_id)

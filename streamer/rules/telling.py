@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 from streamer.types import Event, EventKind, FrameRef, Result, event_id
@@ -16,6 +16,10 @@ class Look:
     label: str
     score: float
     box_xyxy: tuple[float, float, float, float]
+
+    def named(self, label: str) -> Look:
+        """The same under this label."""
+        return self if label == self.label else Look(label, self.score, self.box_xyxy)
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,14 +35,20 @@ class Span:
     last_s: float
 
     @classmethod
-    def begun(cls, ref: FrameRef) -> Span:
-        """One sighting."""
-        now_s = stream_s(ref)
+    def begun(cls, ref: FrameRef, now_s: float) -> Span:
+        """One sighting; `now_s` is its frame's `stream_s`."""
         return cls(1, ref.seq, ref.seq, ref.wall_ns, ref.wall_ns, now_s, now_s)
 
-    def with_one_more(self, ref: FrameRef) -> Span:
-        return replace(
-            self, frames=self.frames + 1, last_seq=ref.seq, last_wall_ns=ref.wall_ns, last_s=stream_s(ref)
+    def with_one_more(self, ref: FrameRef, now_s: float) -> Span:
+        # Made anew, not with `replace`, which takes three times as long: this is done for each object of each frame.
+        return Span(
+            self.frames + 1,
+            self.first_seq,
+            ref.seq,
+            self.first_wall_ns,
+            ref.wall_ns,
+            self.first_s,
+            now_s,
         )
 
     def evidence(self) -> dict[str, Any]:

@@ -15,7 +15,7 @@ import numpy as np
 from streamer.geometry import feet_unit, in_polygon
 from streamer.regions import Zone
 from streamer.rules.telling import Look, Span, looks, stream_s, told
-from streamer.types import Event, EventKind, Result
+from streamer.types import Event, EventKind, FrameRef, Result
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,7 +60,7 @@ class Zones:
         zones = self.wanted(result.ref.stream)
         if not zones and not state.stays:
             return ZoneState(), []
-        seen = looks(result)
+        seen, now_s = looks(result), stream_s(result.ref)
         feet = feet_unit(result.payload.tracks.detections.boxes_xyxy, result.source_hw)
         events: list[Event] = []
         stays: dict[str, Stays] = {}
@@ -71,10 +71,8 @@ class Zones:
                 for (track, look), there in zip(seen.items(), inside, strict=True)
                 if there and (not zone.labels or look.label in zone.labels)
             }
-            before = state.stays.get(zone.name, {})
-            stays[zone.name], happened = self._step(
-                zone, _met(before, seen, standing, result), standing, result
-            )
+            met = _met(state.stays.get(zone.name, {}), seen, standing, result.ref, now_s)
+            stays[zone.name], happened = self._step(zone, met, standing, result, now_s)
             events += happened
         for name in [name for name in state.stays if name not in stays]:
             events += _exits(name, state.stays[name], result)
@@ -90,9 +88,10 @@ class Zones:
         """How many tracks are in each zone."""
         return {name: sum(stay.entered for stay in stays.values()) for name, stays in state.stays.items()}
 
-    def _step(self, zone: Zone, met: Stays, standing: set[int], result: Result) -> tuple[Stays, list[Event]]:
+    def _step(
+        self, zone: Zone, met: Stays, standing: set[int], result: Result, now_s: float
+    ) -> tuple[Stays, list[Event]]:
         """The zone's stays after this result, and what happened; `standing` are those inside."""
-        now_s = stream_s(result.ref)
         after: dict[int, Stay] = {}
         events: list[Event] = []
         for track, stay in met.items():
@@ -110,21 +109,22 @@ class Zones:
         return after, events
 
 
-def _met(before: Stays, seen: Mapping[int, Look], standing: set[int], result: Result) -> Stays:
-    """The stays with this result's sightings put in; one that was not sure yet ends when seen outside."""
+def _met(before: Stays, seen: Mapping[int, Look], standing: set[int], ref: FrameRef, now_s: float) -> Stays:
+    """The stays with this frame's sightings put in; one that was not sure yet ends when seen outside."""
     met: dict[int, Stay] = {}
     for track, stay in before.items():
-        if track in seen:
-            if not stay.entered and track not in standing:
-                continue
-            look = seen[track]
-            stay = replace(stay, look=replace(look, label=stay.look.label) if stay.entered else look)
-        if track in standing:
-            stay = replace(stay, span=stay.span.with_one_more(result.ref))
-        met[track] = stay
+        look = seen.get(track)
+        if look is None:
+            met[track] = stay
+            continue
+        inside = track in standing
+        if inside or stay.entered:
+            look = look.named(stay.look.label) if stay.entered else look
+            span = stay.span.with_one_more(ref, now_s) if inside else stay.span
+            met[track] = Stay(look, span, stay.entered, stay.dwelt)
     for track, look in seen.items():
         if track in standing and track not in met:
-            met[track] = Stay(look, Span.begun(result.ref))
+            met[track] = Stay(look, Span.begun(ref, now_s))
     return met
 
 
