@@ -63,7 +63,7 @@ class PictureRing:
         return None
 
     def judged(self, epoch: int, time_s: float, spared: Set[int]) -> None:
-        """All events of frames up to this one were told; of those, the ones in `spared` (seqs) may still be asked for."""
+        """All events of frames up to this one were told; those in `spared` (seqs) may still be asked for."""
         with self._lock:
             self._judged, self._spared = (epoch, time_s), spared
 

@@ -84,7 +84,7 @@ class Trails:
         there = self._of(epoch)
         trail = () if there is None else there.tracks.get(track_id, ())
         until = [one for one in trail if one.seq <= seq]
-        return [one for one in until if one.time_s >= until[-1].time_s - PATH_S]
+        return [one for one in until if one.time_s > until[-1].time_s - PATH_S - 1e-6]
 
     def last_seqs(self) -> frozenset[int]:
         """In which frames the tracks of the present epoch were seen last that may still be told gone."""
