@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from streamer.clock import Clock
 from streamer.metrics import Metrics
@@ -35,11 +35,12 @@ class Evidence:
         )
         self.results = self.events = _InTurn(sink, self._recorder)
 
-    def beside(self, tap: PictureTap) -> PictureTap:
-        """What a source is given: `tap`, and the recorder's if there is one."""
+    def beside(self, tap: Any) -> PictureTap:
+        """What a source is given: the viewers' `tap`, and the recorder's if there is one."""
         from streamer.sinks.taps import Taps
 
-        return tap if self._recorder is None else Taps(tap, self._recorder)
+        given: PictureTap = tap if self._recorder is None else Taps(tap, self._recorder)
+        return given
 
     def open(self) -> None:
         if self._recorder is not None:

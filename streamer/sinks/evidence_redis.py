@@ -58,7 +58,7 @@ class EvidenceRedis:
         def say(client: redis.Redis) -> None:
             key = keys.evidence(stream, event_id)
             if client.exists(key):
-                client.hset(key, mapping=dict(fields))
+                client.hset(key, mapping=_mapping(fields))
 
         return self._try(say)
 
@@ -80,7 +80,7 @@ class EvidenceRedis:
         def write(client: redis.Redis) -> None:
             key = keys.evidence(stream, event_id)
             pipe = client.pipeline(transaction=False)
-            pipe.hset(key, mapping=dict(fields))
+            pipe.hset(key, mapping=_mapping(fields))
             pipe.expire(key, KEPT_S)
             pipe.zadd(index, {event_id: self._clock.wall_ns()})
             pipe.expire(index, KEPT_S)
@@ -115,3 +115,8 @@ class EvidenceRedis:
             self._link.lost(error)
             return False
         return True
+
+
+def _mapping(fields: Fields) -> dict[Any, Any]:
+    # The client's own type wants mappings of everything that it can send, and a mapping's keys are invariant.
+    return dict(fields)

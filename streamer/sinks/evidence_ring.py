@@ -49,8 +49,10 @@ class PictureRing:
         return len(self._pictures)
 
     def put(self, picture: SmallPicture) -> Footage | None:
-        """Keep one more. Returns the footage that is complete with it, if one is."""
+        """Keep one more, in place of one of the same number. Returns the footage that is complete with it, if any."""
         with self._lock:
+            if (picture.ref.epoch, picture.ref.seq) in self._pictures:
+                self._drop((picture.ref.epoch, picture.ref.seq))
             self._pictures[picture.ref.epoch, picture.ref.seq] = picture
             self._bytes += picture.bytes
             self._drop_old()

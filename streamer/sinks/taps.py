@@ -1,25 +1,56 @@
-"""One picture for several takers: a source knows of one tap, and behind it each takes what it wants."""
+"""One picture for two takers: a source knows of one tap, and behind it viewers and evidence each take what they want.
+
+Packets and what is told about them are for viewers alone.
+"""
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Protocol
 
-from streamer.ports import PictureTap
 from streamer.types import FrameRef
 
 
-class Taps:
-    """A PictureTap of taps. Each is offered the picture only while it wants some."""
+class PictureTaker(Protocol):
+    """Takes pictures while it wants some."""
 
-    def __init__(self, *taps: PictureTap) -> None:
-        self._taps = taps
+    @property
+    def wanted(self) -> bool: ...
+
+    def offer(self, ref: FrameRef, picture: Any) -> None: ...
+
+
+class PacketTaker(PictureTaker, Protocol):
+    """Takes packets as well, see `streamer.ports.PictureTap`."""
+
+    def offer_packet(self, ref: FrameRef, data: bytes, key: bool) -> None: ...
+
+    def no_packets(self, why: str) -> None: ...
+
+    def fields(self) -> dict[str, str]: ...
+
+
+class Taps:
+    """The viewers' tap with another one beside it."""
+
+    def __init__(self, viewers: PacketTaker, beside: PictureTaker) -> None:
+        self._viewers, self._beside = viewers, beside
 
     @property
     def wanted(self) -> bool:
-        """Whether any of them wants pictures now."""
-        return any(tap.wanted for tap in self._taps)
+        """Whether either of them wants pictures now."""
+        return self._viewers.wanted or self._beside.wanted
 
     def offer(self, ref: FrameRef, picture: Any) -> None:
-        for tap in self._taps:
-            if tap.wanted:
-                tap.offer(ref, picture)
+        if self._beside.wanted:
+            self._beside.offer(ref, picture)
+        if self._viewers.wanted:
+            self._viewers.offer(ref, picture)
+
+    def offer_packet(self, ref: FrameRef, data: bytes, key: bool) -> None:
+        self._viewers.offer_packet(ref, data, key)
+
+    def no_packets(self, why: str) -> None:
+        self._viewers.no_packets(why)
+
+    def fields(self) -> dict[str, str]:
+        return self._viewers.fields()

@@ -13,7 +13,8 @@ from streamer.commands.worker_evidence import Evidence
 from streamer.metrics import Metrics, prometheus_text
 from streamer.sinks.evidence import IDLE_S, STUCK_S, EvidenceRecorder
 from streamer.sinks.evidence_writer import MOST_FOOTAGE, MOST_PICTURES_WAITING, MOST_WAITING
-from streamer.types import EventKind
+from streamer.sinks.taps import Taps
+from streamer.types import EventKind, FrameRef
 from tests.fakes.clips import bar_picture
 from tests.fakes.evidence import FPS, WALL_NS, Rig, event, number_in, ref, result
 
@@ -228,9 +229,43 @@ def test_both_off_means_no_ring_and_no_thread() -> None:
     off = Evidence("redis://nowhere", 0, 0, sink=sink, clock=SystemClock(), metrics=Metrics())  # type: ignore[arg-type]
     off.open()
     assert off.results is sink and off.events is sink
-    assert off.beside(tap) is tap  # type: ignore[arg-type,comparison-overlap]
+    assert off.beside(tap) is tap  # type: ignore[comparison-overlap]
     assert threading.active_count() == before
     assert off.close(1)
+
+
+def test_viewers_and_evidence_each_take_what_they_want() -> None:
+    class Viewers:
+        wanted = False
+
+        def __init__(self) -> None:
+            self.taken: list[object] = []
+
+        def offer(self, ref: FrameRef, picture: object) -> None:
+            self.taken.append(picture)
+
+        def offer_packet(self, ref: FrameRef, data: bytes, key: bool) -> None:
+            self.taken.append(data)
+
+        def no_packets(self, why: str) -> None:
+            self.taken.append(why)
+
+        def fields(self) -> dict[str, str]:
+            return {"viewer_video": "encoded"}
+
+    rig, viewers = Rig(), Viewers()
+    tap = Taps(viewers, rig.recorder)
+    assert tap.wanted
+    tap.offer(ref(0), bar_picture(0))
+    viewers.wanted = True
+    second = bar_picture(1)
+    tap.offer(ref(1), second)
+    tap.offer_packet(ref(2), b"packet", True)
+    tap.no_packets("hevc")
+    assert viewers.taken[0] is second and viewers.taken[1:] == [b"packet", "hevc"]
+    assert tap.fields() == {"viewer_video": "encoded"}
+    ids = rig.tell(event(0), event(1))
+    assert [number_in(rig.keeper.records[i]["jpg"]) for i in ids] == [0, 1]
 
 
 def test_the_thread_writes_what_waits_before_it_ends() -> None:

@@ -72,6 +72,13 @@ def test_memory_is_bounded_whatever_nobody_answers() -> None:
     assert seqs(counted, 30) == list(range(20, 30))
 
 
+def test_a_picture_takes_the_place_of_one_of_its_number() -> None:
+    ring = PictureRing()
+    for seq in (1, 2, 2, 3):
+        ring.put(small(seq))
+    assert len(ring) == 3 and ring.bytes == 3 * small(0).bytes
+
+
 def test_pictures_of_the_connection_before_go_with_the_first_result_of_the_new_one() -> None:
     ring = PictureRing()
     for seq in range(50):
