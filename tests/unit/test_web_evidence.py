@@ -10,6 +10,10 @@ from starlette.testclient import TestClient
 
 from streamer.client import Evidence
 from streamer.clock import FakeClock
+from streamer.commands.services import worker_service
+from streamer.commands.steps import Steps
+from streamer.commands.web_wishes import WebWishes, web_wishes
+from streamer.config import Config
 from streamer.evidence import EvidenceConfig
 from tests.fakes.web_store import MemoryStore
 from web.app import WebSettings, create_app
@@ -152,3 +156,11 @@ def test_the_feed_is_no_event(site: Site) -> None:
     site.store.broken = True
     assert site.client.get("/api/v1/events/stream").status_code == 503
     assert site.get().status_code == 503
+
+
+def test_what_the_configuration_wishes_reaches_both_processes() -> None:
+    config = Config(evidence=EvidenceConfig(pictures=7, clips=3))
+    assert WebWishes.model_validate_json(web_wishes(config)).evidence == config.evidence
+    worker = worker_service(config, "auto", "redis://nowhere", {}, FakeClock(), Steps())
+    for option, number in (("--evidence-pictures", "7"), ("--evidence-clips", "3")):
+        assert worker._argv[worker._argv.index(option) + 1] == number
