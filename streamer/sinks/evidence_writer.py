@@ -123,7 +123,10 @@ class EvidenceWriter:
         while not self._stop.is_set():
             self._clock.wait(self._kick, TICK_S)
             self._kick.clear()
-            self.work()
+            try:
+                self.work()
+            except Exception:  # this thread serves all streams
+                log.exception("a round of evidence failed")
         self.work()
 
     def work(self) -> None:
