@@ -22,11 +22,13 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from streamer.access import TokenConfig
 from streamer.clock import Clock, SystemClock
 from streamer.errors import StoreError, WireError
+from streamer.evidence import EvidenceConfig
 from streamer.metrics import LATENCY_BUCKETS_S, Histogram, Number, prometheus_text
 from streamer.network import WebRtcConfig
 from web.api import Surroundings, refusals, router
 from web.assets import FOLDER
 from web.changes import said_of_body
+from web.evidence import evidence_router
 from web.problems import Refused, problem
 from web.security import Guard, check_bind
 from web.store import Store
@@ -47,6 +49,7 @@ class WebSettings:
     tokens: tuple[TokenConfig, ...] = ()
     webrtc: WebRtcConfig = field(default_factory=WebRtcConfig, repr=False)
     max_viewers: int = 64
+    evidence: EvidenceConfig = field(default_factory=EvidenceConfig)
 
 
 class Whep(Protocol):
@@ -110,6 +113,7 @@ def create_app(
         return None if whep is None else whep.viewers(stream)
 
     app.include_router(router(Surroundings(store, clock, settings.media_root, viewers, stopping)))
+    app.include_router(evidence_router(store, clock, settings.evidence))
     _add_probes(app, store, clock, viewer, metrics, whep)
     if whep is not None:
         app.include_router(whep.router)

@@ -60,6 +60,7 @@ def web(
                 tokens=told.tokens,
                 webrtc=told.webrtc,
                 max_viewers=told.max_viewers,
+                evidence=told.evidence,
             )
             app = create_app(settings, store, whep=WhepServer(store, max_viewers=told.max_viewers))
             await WebServer(app).serve(sockets=[listener])

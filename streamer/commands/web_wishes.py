@@ -7,6 +7,7 @@ from pydantic import SecretStr
 
 from streamer.access import TokenConfig
 from streamer.config import Config
+from streamer.evidence import EvidenceConfig
 from streamer.network import WebRtcConfig
 from streamer.strict import Strict
 
@@ -19,11 +20,17 @@ class WebWishes(Strict):
     tokens: tuple[TokenConfig, ...] = ()
     webrtc: WebRtcConfig = WebRtcConfig()
     max_viewers: int = 64
+    evidence: EvidenceConfig = EvidenceConfig()
 
 
 def web_wishes(config: Config) -> str:
     """The part of the configuration that the web process needs, secrets in plain, as JSON for its environment."""
-    wishes = WebWishes(tokens=config.tokens, webrtc=config.webrtc, max_viewers=config.max_viewers)
+    wishes = WebWishes(
+        tokens=config.tokens,
+        webrtc=config.webrtc,
+        max_viewers=config.max_viewers,
+        evidence=config.evidence,
+    )
     return orjson.dumps(wishes.model_dump(mode="python"), default=_plain).decode()
 
 

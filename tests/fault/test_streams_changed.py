@@ -19,7 +19,7 @@ from tests.fault.test_worker_process import Rig, until
 from web.app import WebSettings, create_app
 
 # One who walks out to the right in its first seconds, others who stay on the left, and people on both sides.
-STREET = "world://street?seed=6&size=128x72&fps=10&people=6&vehicles=0&dogs=0"
+STREET = "world://street?seed=6&size=256x144&fps=10&people=6&vehicles=0&dogs=0"
 LEFT = {"name": "pavement", "points": [[0, 0.2], [0.6, 0.2], [0.6, 1], [0, 1]]}
 RIGHT = {"name": "pavement", "points": [[0.62, 0.2], [1, 0.2], [1, 1], [0.62, 1]]}
 
@@ -55,7 +55,7 @@ def ask(rig: Rig, method: str, path: str, **what: Any) -> Any:
 def foot_x(event: Event) -> float:
     """Where it stood, a fraction of the picture's width."""
     left, _, right, _ = event.attrs["box_xyxy"]
-    return float(left + right) / 2 / 128
+    return float(left + right) / 2 / 256
 
 
 def test_a_zone_moves_while_the_stream_runs_on(rig: Rig) -> None:
