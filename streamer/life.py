@@ -77,7 +77,7 @@ def state_fields(
     pace: StreamPace,
     counts: LedgerCounts,
     total: LedgerCounts,
-    crossings: Mapping[str, Mapping[str, int]],
+    crossings: Mapping[str, Mapping[str, int]] | None = None,
     wall_ns: int,
 ) -> dict[str, str]:
     """The fields of the state hash; what is not known is the empty text. `counts` are of `epoch`, `total` of all;
@@ -103,7 +103,7 @@ def state_fields(
         "zone_objects": orjson.dumps(
             {zone.name: pace.inside.get(zone.name, 0) for zone in spec.zones}
         ).decode(),
-        "line_crossings": orjson.dumps(crossings).decode(),
+        "line_crossings": orjson.dumps(crossings or {}).decode(),
         "updated_wall_ns": str(wall_ns),
     }
 
