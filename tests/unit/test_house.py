@@ -52,6 +52,7 @@ ONLY_IN = {
         *("streamer.config", "streamer.strict", "streamer.regions", "streamer.network", "streamer.access"),
         *(
             "streamer.evidence",
+            "streamer.reach",
             "streamer.model_card",
             "streamer.addresses",
             "streamer.commands.web_wishes",
@@ -145,6 +146,7 @@ def test_engines_and_web_know_only_what_they_may_of_streamer() -> None:
         "regions",
         "network",
         "access",
+        "reach",
         "evidence",
     )
     allowed = {
