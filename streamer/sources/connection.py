@@ -144,7 +144,7 @@ def _is_cover_art(stream: VideoStream) -> bool:
 
 
 def _resolve(address: Address, timeout_s: float, guard: Guard, where: str) -> list[str]:
-    """The host's addresses, looked up first, on a thread of its own: FFmpeg would do it in a call that no deadline can end.
+    """The host's addresses, on a thread of its own: FFmpeg would look them up in a call that no deadline can end.
 
     A resolver that hangs keeps that one thread until the system's own limit; the stream is free at the deadline.
     """

@@ -1,9 +1,9 @@
 """What FFmpeg is told about a stream that came in through the API: where it may connect, and through which door.
 
-`http` and `https` go through `streamer.sources.outbound`, which judges every connection, those of redirects and playlists
-too. `rtsp` is dialled at the very address that was judged. `rtsps` keeps its name, which TLS needs, so the name is looked
-up once more by FFmpeg. Not covered: an RTSP server that redirects (FFmpeg follows it, speaking RTSP), and for `rtsps` a
-name server that changes its mind between two questions a moment apart.
+`http` and `https` go through `streamer.sources.outbound`, which judges every connection, those of redirects and
+playlists too. `rtsp` is dialled at the very address that was judged. `rtsps` keeps its name, which TLS needs, so FFmpeg
+looks the name up once more. Not covered: an RTSP server that redirects (FFmpeg follows it, speaking RTSP), and for
+`rtsps` a name server that changes its mind between two questions a moment apart.
 """
 
 from __future__ import annotations

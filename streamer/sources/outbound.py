@@ -141,9 +141,6 @@ class _Connection(socketserver.BaseRequestHandler):
         back = threading.Thread(target=_copy, args=(self.request, upstream), daemon=True)
         back.start()
         _copy(upstream, self.request)
-        for end in (self.request, upstream):
-            with contextlib.suppress(OSError):
-                end.shutdown(socket.SHUT_RDWR)
         back.join()
 
     def _answer(self, status: str) -> None:
@@ -160,9 +157,10 @@ def _is_of_this_hop(line: bytes) -> bool:
 
 
 def _copy(source: socket.socket, sink: socket.socket) -> None:
-    """Bytes from one to the other until either ends; then no more are sent on."""
+    """Bytes from one to the other until either ends, which ends both: FFmpeg never closes only half of a connection."""
     with contextlib.suppress(OSError):
         while data := source.recv(_CHUNK):
             sink.sendall(data)
-    with contextlib.suppress(OSError):
-        sink.shutdown(socket.SHUT_WR)
+    for end in (source, sink):
+        with contextlib.suppress(OSError):
+            end.shutdown(socket.SHUT_RDWR)
