@@ -54,11 +54,11 @@ def admitted(host: str, *, exempt: Sequence[str] = (), resolve: Resolve = resolv
     One refused address refuses the host: which of them a later connection takes is not ours to choose.
     """
     name = host.lower().strip("[]").rstrip(".")
-    if name in exempt:
+    known = parsed(name)
+    if known is None and name in exempt:
         return list(resolve(name))
     if name in _METADATA_NAMES:
         raise _refused(_METADATA)
-    known = parsed(name)
     if known is None and not name.isascii():
         raise _refused("the host is not written in plain letters")
     addresses = [str(known)] if known is not None else list(resolve(name))

@@ -3,21 +3,25 @@
 from __future__ import annotations
 
 from starlette.datastructures import MutableHeaders
-from starlette.types import Message, Send
+from starlette.types import Message, Scope, Send
 
-# What Gradio 6.31 needs was found by taking each word away in Chromium: its page starts from inline scripts, and it
-# compiles the template and `js_on_load` of gr.HTML with Function(), hence 'unsafe-inline' and 'unsafe-eval'. It writes
-# styles into elements, which no nonce can allow. Nothing foreign may load, no plugin, no frame, no form to others.
+from web.inline import inline_hashes
+
+# What Gradio 6.31 needs was found by taking each word away in Chromium. It compiles the template and `js_on_load` of
+# gr.HTML with Function(), so nothing starts without 'unsafe-eval'. Its page starts from inline scripts, which are named
+# by their hashes (`web.inline`). It writes styles into elements, which neither a nonce nor a hash can allow, and its
+# theme has pictures in data: addresses. blob: is for pictures, clips and video that our own scripts make. Nothing
+# foreign may load or be sent to, no plugin, no frame, no worker, no form to others.
 _PAGE_CSP = "; ".join(
     (
         "default-src 'none'",
-        "script-src 'self' 'unsafe-inline' 'unsafe-eval'",
+        "script-src 'self' 'unsafe-eval'{inline}",
         "style-src 'self' 'unsafe-inline'",
         "img-src 'self' data: blob:",
         "media-src 'self' blob:",
-        "font-src 'self' data:",
+        "font-src 'self'",
         "connect-src 'self'",
-        "worker-src 'self' blob:",
+        "worker-src 'self'",
         "manifest-src 'self'",
         "object-src 'none'",
         "base-uri 'self'",
@@ -53,16 +57,37 @@ PREFLIGHT = {
 def with_headers(send: Send, *, https: bool, foreign: bool) -> Send:
     """`send` that adds them. `https`: this browser came by it. `foreign`: a page of another origin may read this."""
 
+    start: Message | None = None  # of a page, held until its body is there: the policy names what is in it
+    page = b""
+
     async def send_with_headers(message: Message) -> None:
+        nonlocal start, page
         if message["type"] == "http.response.start":
             headers = MutableHeaders(scope=message)
             for name, value in (*_HEADERS.items(), *(_FOREIGN.items() if foreign else ())):
                 headers.setdefault(name, value)
             if https:
                 headers.setdefault("Strict-Transport-Security", HSTS)
-            is_page = headers.get("content-type", "").startswith("text/html")
-            headers.setdefault("Content-Security-Policy", _PAGE_CSP if is_page else _DATA_CSP)
             headers.setdefault("Cache-Control", "no-store")
+            is_page = headers.get("content-type", "").startswith("text/html")
+            if is_page and "Content-Security-Policy" not in headers:
+                start = message
+                return
+            headers.setdefault("Content-Security-Policy", _DATA_CSP)
+        elif start is not None and message["type"] == "http.response.body":
+            page += message.get("body", b"")
+            if message.get("more_body"):
+                return
+            hashes = inline_hashes(page)
+            policy = _PAGE_CSP.format(inline=f" {hashes}" if hashes else "")
+            MutableHeaders(scope=start)["Content-Security-Policy"] = policy
+            await send(start)
+            start, message = None, {"type": "http.response.body", "body": page}
         await send(message)
 
     return send_with_headers
+
+
+def uncompressed(scope: Scope) -> Scope:
+    """The request without its Accept-Encoding: of a page that came compressed, nobody sees which scripts it has."""
+    return {**scope, "headers": [each for each in scope["headers"] if each[0] != b"accept-encoding"]}

@@ -20,7 +20,7 @@ from streamer.access import Role, TokenConfig, access_mistakes
 from streamer.addresses import is_loopback
 from streamer.clock import Clock
 from streamer.errors import ConfigError
-from web.headers import PREFLIGHT, with_headers
+from web.headers import PREFLIGHT, uncompressed, with_headers
 from web.limits import AtOnce, bounded
 from web.login import Login, Tries, too_many
 from web.problems import Refused, problem
@@ -76,7 +76,7 @@ class Guard:
                 await answer(scope, receive, send)
                 return
             with self._at_once.one(scope["path"], row.at_once if row else None):
-                await self._app(scope, receive, send)
+                await self._app(uncompressed(scope) if scope["path"] == "/" else scope, receive, send)
         except Refused as refused:
             await refused.response()(scope, receive, send)
         except HTTPException as error:  # of `bounded`, where our own pages read
