@@ -5,8 +5,10 @@ from __future__ import annotations
 import contextlib
 import http.server
 import socket
+import ssl
+import subprocess
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -52,8 +54,10 @@ class Site:
 
 
 @contextlib.contextmanager
-def serving(folder: Path, host: str = "127.0.0.1") -> Iterator[Site]:
+def serving(folder: Path, host: str = "127.0.0.1", secure: ssl.SSLContext | None = None) -> Iterator[Site]:
     site = Site(folder, host)
+    if secure is not None:
+        site.server.socket = secure.wrap_socket(site.server.socket, server_side=True)
     thread = threading.Thread(target=site.server.serve_forever, args=(0.02,))
     thread.start()
     try:
@@ -105,6 +109,36 @@ def test_a_playlist_leads_only_where_a_stream_may_go(tmp_path: Path, guard: tupl
         else:
             failure_of(Spec(f"{site.url}/foreign.m3u8", guard=guard))
         assert bool(inner.asked) == (guard is None)
+
+
+def test_https_goes_through_the_same_door_with_its_server_name(
+    tmp_path: Path, tool: Callable[[str], str]
+) -> None:
+    write_clip(tmp_path / "a.mp4", 12)
+    files = ["-keyout", str(tmp_path / "key.pem"), "-out", str(tmp_path / "cert.pem")]
+    argv = [
+        tool("openssl"),
+        "req",
+        "-x509",
+        "-nodes",
+        "-newkey",
+        "rsa:2048",
+        "-subj",
+        "/CN=localhost",
+        *files,
+    ]
+    subprocess.run(argv, check=True, capture_output=True)
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(tmp_path / "cert.pem", tmp_path / "key.pem")
+    names: list[str | None] = []
+    context.sni_callback = lambda _, name, __: names.append(name)
+    with serving(tmp_path, secure=context) as site:
+        url = f"https://localhost:{urlsplit(site.url).port}/a.mp4"
+        assert len(play(Spec(url, guard=("localhost",)))) == 12
+        assert "localhost" in names
+        asked = len(site.asked)
+        assert failure_of(Spec(url, guard=())).code is SourceCode.REFUSED
+        assert len(site.asked) == asked
 
 
 def ask(proxy: str, request: str) -> bytes:
