@@ -8,7 +8,9 @@ looks the name up once more. Not covered: an RTSP server that redirects (FFmpeg 
 
 from __future__ import annotations
 
+import contextlib
 import os
+import socket
 from collections.abc import Sequence
 from urllib.parse import urlsplit
 
@@ -18,6 +20,7 @@ from streamer.sources.address import Address, Kind
 from streamer.sources.failure import source_error
 from streamer.sources.outbound import way_out
 
+PROBE_S = 2.0
 _HTTP = {"protocol_whitelist": "http,https,httpproxy,tls,tcp,crypto,data"}
 
 
@@ -37,8 +40,16 @@ def guarded(
             raise source_error(address, SourceCode.REFUSED, what, where=where, mend=mend)
         return address.ffmpeg, {**_HTTP, "http_proxy": way_out(exempt)}
     if address.ffmpeg[:5].lower() == "rtsp:":
-        return _at(address.ffmpeg, judged[0]), {}
+        return _at(address.ffmpeg, _answering(judged, address.port or 554)), {}
     return address.ffmpeg, {}
+
+
+def _answering(addresses: Sequence[str], port: int) -> str:
+    """The first of several that takes a connection, as FFmpeg would find it; the first of all if none does."""
+    for ip in addresses if len(addresses) > 1 else ():
+        with contextlib.suppress(OSError), socket.create_connection((ip, port), timeout=PROBE_S):
+            return ip
+    return addresses[0]
 
 
 def _at(url: str, ip: str) -> str:
