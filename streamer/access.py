@@ -16,10 +16,11 @@ from collections.abc import Iterator, Mapping
 from enum import StrEnum
 from typing import Annotated, Any, Final
 
-from pydantic import AfterValidator, Field
+from pydantic import AfterValidator, Field, ValidationError
 from pydantic_core import PydanticCustomError
 
 from streamer.addresses import is_loopback
+from streamer.errors import ConfigError
 from streamer.reach import checked_net, checked_reach
 from streamer.strict import Strict
 
@@ -80,6 +81,16 @@ class TokenConfig(Strict):
     hash: Annotated[
         str, AfterValidator(checked_hash), Field(repr=False, description="What `sightline token new` prints")
     ]
+
+
+def token_for(name: str, role: Role) -> tuple[str, TokenConfig]:
+    """A new token, and what a configuration keeps of it. Raises ConfigError if `name` is none."""
+    token = new_token()
+    try:
+        return token, TokenConfig(name=name, role=role, hash=hash_token(token))
+    except ValidationError:
+        mend = "use up to 64 letters, digits, - _ . and @, starting with a letter or digit"
+        raise ConfigError("not a name", where="--name", mend=mend) from None
 
 
 Tokens = Annotated[

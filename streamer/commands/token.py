@@ -5,11 +5,12 @@ from __future__ import annotations
 import os
 import sys
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
-from streamer.access import Role
+# as `streamer.access.Role`, which help need not load
+RoleName = Literal["view", "manage", "publish"]
 
 
 def register(app: typer.Typer) -> None:
@@ -27,21 +28,13 @@ def _group() -> None:
 def new(
     name: Annotated[str, typer.Option(help="Whose it is; shown in logs.", show_default=False)],
     role: Annotated[
-        Role, typer.Option(help="view: watch and read; manage: all; publish: only send video in.")
-    ] = Role.VIEW,
+        RoleName, typer.Option(help="view: watch and read; manage: all; publish: only send video in.")
+    ] = "view",
 ) -> None:
     """Make a token. It goes to stdout, this once; what the YAML needs, which is no secret, goes to stderr."""
-    from pydantic import ValidationError
+    from streamer.access import Role, token_for
 
-    from streamer.access import TokenConfig, hash_token, new_token
-    from streamer.errors import ConfigError
-
-    token = new_token()
-    try:
-        made = TokenConfig(name=name, role=role, hash=hash_token(token))
-    except ValidationError:
-        mend = "use up to 64 letters, digits, - _ . and @, starting with a letter or digit"
-        raise ConfigError("not a name", where="--name", mend=mend) from None
+    token, made = token_for(name, Role(role))
     typer.echo(token)
     typer.echo("This is the token; it is not shown again. Put this line under tokens: in the YAML:", err=True)
     typer.echo(f"  - {{name: {_quoted(made.name)}, role: {made.role}, hash: '{made.hash}'}}", err=True)
@@ -54,7 +47,7 @@ def check(
 
     Never from an argument: every user of the machine can read those.
     """
-    from streamer.access import PLAIN_NAME, fits
+    from streamer.access import PLAIN_NAME, Role, fits
     from streamer.config import load_config
     from streamer.errors import ConfigError
 

@@ -13,7 +13,10 @@ from hypothesis import strategies as st
 
 from streamer.access import fits, hash_token, new_token
 from streamer.cli import run
-from streamer.commands.web_wishes import WebWishes, cookie_secret, web_wishes
+from streamer.clock import FakeClock
+from streamer.commands import services
+from streamer.commands.steps import Steps
+from streamer.commands.web_wishes import WEB_WISHES, WebWishes, cookie_secret, web_wishes
 from streamer.config import Config, ConfigFileError, load_config
 from streamer.errors import ConfigError
 
@@ -154,3 +157,22 @@ def test_the_web_process_is_told_all_that_it_needs(tmp_path: Path) -> None:
     assert told.secret.get_secret_value() not in repr(told)
     without = WebWishes.model_validate_json(web_wishes(Config(data_dir=tmp_path / "none")))
     assert without.secret is None and not (tmp_path / "none").exists()
+
+
+def test_only_the_token_that_the_file_names_reaches_the_web_process(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    given: dict[str, dict[str, str]] = {}
+    monkeypatch.setattr(services, "ToldChild", lambda name, _, *, environ, **__: _Child(given, name, environ))
+    for token in (None, "plain"):
+        config = Config.model_validate({"token": token, "data_dir": tmp_path})
+        services.web_service(config, {"HOME": "/"}, FakeClock(), Steps())
+        assert given["web"].get("SIGHTLINE_TOKEN") == token
+        assert "plain" not in given["web"][WEB_WISHES]
+
+
+class _Child:
+    steps = None
+
+    def __init__(self, given: dict[str, dict[str, str]], name: str, environ: dict[str, str]) -> None:
+        given[name] = environ
