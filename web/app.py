@@ -23,11 +23,13 @@ from streamer.access import TokenConfig
 from streamer.clock import Clock, SystemClock
 from streamer.config import stream_config
 from streamer.errors import ConfigError, StoreError, WireError
+from streamer.evidence import EvidenceConfig
 from streamer.metrics import LATENCY_BUCKETS_S, Histogram, Number, prometheus_text
 from streamer.network import WebRtcConfig
 from web import me
 from web.api import Surroundings, refusals, router
 from web.assets import FOLDER
+from web.evidence import evidence_router
 from web.problems import Refused, problem
 from web.security import Guard, check_bind
 from web.store import Store
@@ -50,6 +52,7 @@ class WebSettings:
     max_viewers: int = 64
     secret: str | None = field(default=None, repr=False)  # signs cookies; None: this process' own
     stream_hosts: tuple[str, ...] = ()
+    evidence: EvidenceConfig = field(default_factory=EvidenceConfig)
 
 
 class Whep(Protocol):
@@ -117,6 +120,7 @@ def create_app(
     )
     app.include_router(router(surroundings))
     app.include_router(me.router())
+    app.include_router(evidence_router(store, clock, settings.evidence))
     _add_probes(app, store, clock, viewer, metrics, whep)
     if whep is not None:
         app.include_router(whep.router)

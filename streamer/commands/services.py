@@ -133,6 +133,8 @@ def worker_service(
         *("--results-maxlen", str(config.results_maxlen)),
         *("--events-maxlen", str(config.events_maxlen)),
         *("--drain-deadline-s", str(config.drain_deadline_s)),
+        *("--evidence-pictures", str(config.evidence.pictures)),
+        *("--evidence-clips", str(config.evidence.clips)),
     ]
     heart = Heart(lambda: field("heartbeat_wall_ns"), clock, patience_s=WORKER_PATIENCE_S)
     child = ToldChild("worker", argv, ready=lambda pid: field("pid") == pid, heart=heart, environ=environ)

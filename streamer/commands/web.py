@@ -60,6 +60,7 @@ def web(
                 max_viewers=told.max_viewers,
                 secret=told.secret.get_secret_value() if told.secret is not None else None,
                 stream_hosts=told.stream_hosts,
+                evidence=told.evidence,
             )
             app = create_app(settings, store, whep=WhepServer(store, max_viewers=told.max_viewers))
             await WebServer(app, proxies=told.trusted_proxies).serve(sockets=[listener])

@@ -12,6 +12,7 @@ from pydantic import SecretStr
 from streamer.access import TokenConfig
 from streamer.config import Config
 from streamer.errors import ConfigError
+from streamer.evidence import EvidenceConfig
 from streamer.network import WebRtcConfig
 from streamer.strict import Strict
 
@@ -27,6 +28,7 @@ class WebWishes(Strict):
     secret: SecretStr | None = None  # signs cookies
     stream_hosts: tuple[str, ...] = ()
     trusted_proxies: tuple[str, ...] = ()
+    evidence: EvidenceConfig = EvidenceConfig()
 
 
 def web_wishes(config: Config) -> str:
@@ -39,6 +41,7 @@ def web_wishes(config: Config) -> str:
         secret=SecretStr(cookie_secret(config.data_dir)) if needs_secret else None,
         stream_hosts=config.stream_hosts,
         trusted_proxies=config.trusted_proxies,
+        evidence=config.evidence,
     )
     return orjson.dumps(wishes.model_dump(mode="python"), default=_plain).decode()
 

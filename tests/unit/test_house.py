@@ -22,8 +22,13 @@ FORBIDDEN_NAMES = ("utils", "util", "helpers", "helper", "manager", "common", "m
 # library -> the modules (with all below them) that alone may import it
 ONLY_IN = {
     "av": (
-        *("streamer.sources", "streamer.sinks.video", "streamer.world", "web.webrtc"),
-        "streamer.commands.watching",
+        *(
+            "streamer.sources",
+            "streamer.sinks.video",
+            "streamer.sinks.clips",
+            "streamer.sinks.evidence_picture",
+        ),
+        *("streamer.world", "web.webrtc", "streamer.commands.watching"),
     ),
     "aiortc": ("web.webrtc", "streamer.commands.watching"),
     "redis": (
@@ -31,6 +36,7 @@ ONLY_IN = {
         *(
             "streamer.sinks.redis_control",
             "streamer.sinks.redis_server",
+            "streamer.sinks.evidence_redis",
             "streamer.client",
             "streamer.desired",
         ),
