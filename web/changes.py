@@ -38,11 +38,14 @@ class StreamChange(Strict):
         return self.model_dump(exclude_unset=True)
 
 
-def changed(config: StreamConfig, change: StreamChange, *, url: str | None = None) -> StreamConfig:
-    """The configuration after `change`; `url` is the admitted form of its address. Raises ConfigError."""
+def changed(
+    config: StreamConfig, change: StreamChange, *, url: str | None = None, guard: tuple[str, ...] = ()
+) -> StreamConfig:
+    """The configuration after `change`. `url` is the admitted form of its address, whose host is judged when it is
+    dialled as well, but for those of `guard`. Raises ConfigError."""
     asked = change.asked()
     if url is not None:
-        asked["url"] = url
+        asked |= {"url": url, "guard": guard}
     return stream_config(config.model_dump() | asked)
 
 

@@ -44,7 +44,7 @@ def test_what_is_named_changes_and_the_rest_stays(site: Site) -> None:
             "events": EventWishes(actions=("fall",)),
         }
     )
-    assert SECRET in after.url
+    assert SECRET in after.url and after.guard is None  # who wrote its address is still who did
     site.client.patch(GATE, json={"max_fps": 5, "heads": ["masks"], "zones": []})
     site.client.patch(GATE, json={"max_fps": None, "paused": True})
     now = site.store.configs["gate"]
@@ -62,7 +62,7 @@ def test_an_address_and_a_model_are_admitted_as_in_a_new_stream(site: Site, tmp_
     (tmp_path / "a.mp4").touch()
     assert site.client.patch(GATE, json={"url": "a.mp4", "model": "street-small"}).status_code == 200
     now = site.store.configs["gate"]
-    assert (now.url, now.model) == (str(tmp_path / "a.mp4"), "street-small")
+    assert (now.url, now.model, now.guard) == (str(tmp_path / "a.mp4"), "street-small", ())
     site.store.configs["other"] = StreamConfig(name="other", url="world://street", model="hf://owner/name")
     assert site.client.patch(GATE, json={"model": "hf://owner/name"}).status_code == 200  # it is in use
 
@@ -90,6 +90,7 @@ def test_an_address_and_a_model_are_admitted_as_in_a_new_stream(site: Site, tmp_
         ({"url": None}, "url: wrong type"),
         ({"loop": True}, "loop: this cannot be changed — remove the stream and add it as it shall be"),
         ({"name": "other"}, "name: this cannot be changed"),
+        ({"guard": ["169.254.169.254"]}, "guard: this cannot be changed"),
         ({"zone": []}, "zone: unknown key — did you mean zones?"),
     ],
 )  # fmt: skip
