@@ -33,7 +33,12 @@ MAX_BATCH_SIZE = 1  # a question is about one frame
 
 def can_show(spec: EngineSpec) -> bool:
     """Whether a served engine's model has attention to show."""
-    return spec.meta.get("family") in _LOADERS
+    return can_show_family(str(spec.meta.get("family")))
+
+
+def can_show_family(family: str) -> bool:
+    """Whether models of this family have attention to show."""
+    return family in _LOADERS
 
 
 def attention_family(family: Family, model: str) -> Family:
@@ -108,9 +113,7 @@ class AttentionEngine:
         """The frame's answer again (no batch dimension), the row that gave the track, and that row's box (4,) px."""
         outputs = self.engine.infer(self.task.preprocess([frame], [before]))
         answer = {name: rows[0] for name, rows in outputs.items()}
-        row, box = row_of(
-            self.task, answer["pred_boxes"], frame, before, track_id, box_xyxy, near=self._near
-        )
+        row, box = row_of(self.task, answer["pred_boxes"], frame, before, track_id, box_xyxy, near=self._near)
         return answer, row, box
 
     def close(self) -> None:

@@ -129,6 +129,12 @@ class Metrics:
         self.batch = Histogram(
             "sightline_batch_size", "Frames in one inference call", BATCH_BUCKETS, ("model",)
         )
+        self.why = Number(
+            "sightline_why_total", "Questions why, by how they ended", "counter", ("stream", "end")
+        )
+        self.why_seconds = Histogram(
+            "sightline_why_seconds", "One question why", LATENCY_BUCKETS_S, ("model",)
+        )
         by_world: Labels = ("stream", "world")
         by_event: Labels = ("stream", "world", "event")
 

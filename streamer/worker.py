@@ -97,8 +97,9 @@ class Worker:
         metrics: Metrics,
         clock: Clock,
         backend: str,
+        forgotten: Callable[[str], None] = lambda stream: None,
     ) -> None:
-        self._desired, self._border = desired, border
+        self._desired, self._border, self._forgotten = desired, border, forgotten
         self._runner_for, self._tap_for, self._stalled = runner_for, tap_for, stalled
         self._publisher, self._ledger, self._metrics, self._clock = publisher, ledger, metrics, clock
         self._backend = backend
@@ -223,6 +224,7 @@ class Worker:
         self._publisher.forget(name)
         self._metrics.forget(name)
         self._border.forget(name)
+        self._forgotten(name)
         try:
             self._ledger.forget(name)
         except ValueError as error:  # left behind with frames in flight

@@ -38,7 +38,9 @@ class Rounding:
     clip_features: float  # likewise
     actions: float  # a high quantile over tracks of the largest difference of an action's probability, 0..1
     scene_actions: float  # likewise over pictures
-    decoder_attention: float = 0.0  # a high quantile over rows of the share of a row's looks that goes elsewhere
+    decoder_attention: float = (
+        0.0  # a high quantile over rows of the share of a row's looks that goes elsewhere
+    )
     encoder_attention: float = 0.0  # likewise over cells
     attention_sums: float = 0.0  # the largest distance of a row's sum from 1
 

@@ -135,7 +135,7 @@ class Street(nn.Module):
         return x2, x4, x8, x16
 
     def seen(self, images: Tensor, fine: Sequence[Tensor], context: Tensor) -> Seen:
-        """`see`, from the features at strides 2, 4 and 8 on, and what the cells at 16 made of all (B, D, H/16, W/16)."""
+        """`see`, from the features at strides 2, 4 and 8 on, and the context at 16 (B, D, H/16, W/16)."""
         x2, x4, x8 = fine
         f8, f4, mask_features = self.pyramid(x2, x4, x8, context)
         heat_logits, dense_boxes = self.dense(f4)

@@ -15,7 +15,14 @@ from torch import Tensor
 from engines.models.street import FORMAT, INPUT_NAMES, Scene, Street
 from engines.models.street_family import example_inputs, load_street, natural_inputs
 
-__all__ = ["FORMAT", "INPUT_NAMES", "OUTPUT_NAMES", "StreetAttention", "example_inputs", "load_street_attention"]
+__all__ = [
+    "FORMAT",
+    "INPUT_NAMES",
+    "OUTPUT_NAMES",
+    "StreetAttention",
+    "example_inputs",
+    "load_street_attention",
+]
 __all__ += ["natural_inputs"]
 
 ATTENTION_NAMES = ("decoder_attention", "encoder_attention")

@@ -1,8 +1,8 @@
 """Which row of an answer gave this track, and where did that row look? Pure numpy, beside the hot path.
 
-A track that was there before the frame is the row of its slot: nothing is to be guessed. A newborn was some object row,
-and a detector's track some row of its list: it is the one whose box is the track's. Either way the row's box is compared
-with the track's, so an answer about another row is refused and never told.
+A track that was there before the frame is the row of its slot: nothing is to be guessed. A newborn was some object
+row, and a detector's track some row of its list: it is the one whose box is the track's. Either way the row's box is
+compared with the track's, so an answer about another row is refused and never told.
 """
 
 from __future__ import annotations

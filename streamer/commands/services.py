@@ -133,6 +133,7 @@ def worker_service(
         *("--results-maxlen", str(config.results_maxlen)),
         *("--events-maxlen", str(config.events_maxlen)),
         *("--drain-deadline-s", str(config.drain_deadline_s)),
+        "--why" if config.evidence.why else "--no-why",
     ]
     heart = Heart(lambda: field("heartbeat_wall_ns"), clock, patience_s=WORKER_PATIENCE_S)
     child = ToldChild("worker", argv, ready=lambda pid: field("pid") == pid, heart=heart, environ=environ)

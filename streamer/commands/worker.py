@@ -56,6 +56,7 @@ def worker(
     threads: Annotated[
         int | None, typer.Option(min=1, help="CPU threads of all lanes together; default: one a lane.")
     ] = None,
+    why: Annotated[bool, typer.Option(help="Keep where the model looked, of events.")] = True,
 ) -> None:
     """Run the streams that Redis names, until SIGTERM."""
     logging.basicConfig(
@@ -83,6 +84,7 @@ def worker(
         events_maxlen=events_maxlen,
         drain_deadline_s=drain_deadline_s,
         shares=shares(lanes, threads),
+        why=why,
         stop=stop,
         on_made=wakes.append,
     )
@@ -114,6 +116,7 @@ def run(
     drain_deadline_s: float,
     shares: Lanes,
     stop: threading.Event,
+    why: bool = False,
     on_made: Callable[[Callable[[], None]], None] = lambda wake: None,
 ) -> bool:
     """Compose a worker and run it until `stop`; then drain. False if something did not end within the deadline.
@@ -122,6 +125,7 @@ def run(
     """
     from engines.zoo import open_engine, task_for
     from streamer.clock import SystemClock
+    from streamer.commands.why import Whys
     from streamer.desired import DesiredStreams
     from streamer.ledger import Ledger
     from streamer.metrics import Metrics
@@ -141,12 +145,13 @@ def run(
         redis_url, data_dir, clock=clock, results_maxlen=results_maxlen, events_maxlen=events_maxlen
     )
     desired = DesiredStreams(redis_url)
+    whys = Whys(redis_url, data_dir, on=why, backend=backend, clock=clock, metrics=metrics)
     wishes = ActionWishes()
     scoreboard = Scoreboard(_measure, clock)
     publisher = Publisher(
         rules=[Presence(), ActionStarts(wishes.of)],
         results=sink,
-        events=sink,
+        events=whys.events(sink),
         ledger=ledger,
         metrics=metrics,
         clock=clock,
@@ -175,6 +180,7 @@ def run(
             lanes=shares.streams,
             max_batch_size=max_batch_size,
             max_queue_delay_s=max_queue_delay_s,
+            recorder=whys.recorder(model, engine),
         )
         return engine, pipeline
 
@@ -205,11 +211,13 @@ def run(
         metrics=metrics,
         clock=clock,
         backend=backend,
+        forgotten=whys.forget,
     )
     on_made(made.wake)
     sink.open()
+    whys.open()
     publisher.start()
-    sink.listen(made.tell)
+    sink.listen(whys.hearing(made.tell))
     try:
         made.run(stop)
     finally:
@@ -218,6 +226,7 @@ def run(
         clean = models.close(1.0) and clean
         clean = publisher.close(1.0) and clean
         clean = scoreboard.close(1.0) and clean
+        whys.close(0.5)
         desired.close()
         sink.close()
         certain.cancel()
