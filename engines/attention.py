@@ -134,7 +134,7 @@ def _grids(family: str, config: dict[str, Any], input_hw: Hw) -> tuple[Hw, Hw]:
 
 def _layer(family: str, config: dict[str, Any]) -> str:
     if family == "street":
-        last, first = config["layers"], "encoder at stride 16"
+        last, first = config["layers"], "the encoder's at stride 16"
     else:
-        last, first = config["decoder_layers"], f"encoder layer {config['encoder_layers']}"
-    return f"decoder layer {last} of {last}; {first}; mean over {config['heads']} heads"
+        last, first = config["decoder_layers"], f"{config['encoder_layers']} of the encoder"
+    return f"{last} of the decoder and {first}, mean over {config['heads']} heads"

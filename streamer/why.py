@@ -103,6 +103,7 @@ class Asker:
         ] = {}  # a model without one, and when that was found
         self._opening: tuple[Served, int] | None = None
         self._rest_until_ns = 0
+        self._opening_ns = 0  # of the question at hand: what opening its engine took
         self._lock = threading.Lock()
         self._kick = threading.Event()
         self._closed = threading.Event()
@@ -218,9 +219,10 @@ class Asker:
         elif self._events:
             if now_ns < self._rest_until_ns:
                 return (self._rest_until_ns - now_ns) / 1e9
+            self._opening_ns = 0
             self._answer(self._events.popleft())
             ended_ns = self._clock.monotonic_ns()
-            self._rest_until_ns = ended_ns + REST * (ended_ns - now_ns)
+            self._rest_until_ns = ended_ns + REST * (ended_ns - now_ns - self._opening_ns)
         return 0.0 if self._people or self._events else None
 
     def _run(self) -> None:
@@ -298,6 +300,7 @@ class Asker:
             self._refused[served] = error, self._clock.monotonic_ns()
             raise
         finally:
+            self._opening_ns += self._clock.monotonic_ns() - self._opening[1]
             self._opening = None
         return made
 

@@ -32,6 +32,7 @@ from web.security import Guard, check_bind
 from web.store import Store
 from web.viewer import Viewer
 from web.views import worker_view
+from web.why import why_router
 
 VERSION = "1"
 
@@ -110,6 +111,7 @@ def create_app(
         return None if whep is None else whep.viewers(stream)
 
     app.include_router(router(Surroundings(store, clock, settings.media_root, viewers, stopping)))
+    app.include_router(why_router(store))
     _add_probes(app, store, clock, viewer, metrics, whep)
     if whep is not None:
         app.include_router(whep.router)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from typing import Any
 
 from streamer.client import Page
@@ -20,6 +20,10 @@ class MemoryStore:
         self.results: dict[str, dict[str, Any]] = {}
         self.events: list[dict[str, Any]] = []
         self.worker_fields: dict[str, str] = {}
+        self.whys: dict[str, bytes] = {}  # by event
+        self.model_fields: list[dict[str, Any]] = []
+        self.worker_says: Callable[[dict[str, Any]], bytes | None] | None = None  # None: no worker hears
+        self._answers: dict[str, bytes | None] = {}
         self.broken = False
         self.closed = False
         self._grown = asyncio.Event()
@@ -86,6 +90,25 @@ class MemoryStore:
                 if _fits(event, stream, kind):
                     yield str(at), event
             await grown.wait()
+
+    async def event_why(self, stream: str, event: str) -> bytes | None:
+        self._check()
+        return self.whys.get(event)
+
+    async def ask_why(self, stream: str, question: str, **about: str | int) -> int:
+        self._check()
+        if self.worker_says is None:
+            return 0
+        self._answers[question] = self.worker_says({"stream": stream, **about})
+        return 1
+
+    async def why_answer(self, stream: str, question: str) -> bytes | None:
+        self._check()
+        return self._answers[question]
+
+    async def models(self) -> list[dict[str, Any]]:
+        self._check()
+        return self.model_fields
 
     async def aclose(self) -> None:
         self.closed = True
