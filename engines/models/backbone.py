@@ -67,7 +67,7 @@ class GlobalContext(nn.Module):
         return self.watched(x16)[0]
 
     def watched(self, x16: Tensor) -> tuple[Tensor, Tensor]:
-        """(B, cin, h, w) to (B, D, h, w), and how each cell looked at each: (B, h*w, h*w), the mean over heads."""
+        """(B, cin, h, w) to (B, D, h, w), and how each cell looked at each, head by head: (B, heads, h*w, h*w)."""
         x = self.project(x16)
         h, w = x.shape[-2:]
         tokens = x.flatten(2).transpose(1, 2)  # (B, D, h, w) -> (B, h*w, D)
@@ -75,7 +75,7 @@ class GlobalContext(nn.Module):
         tokens = self.attend_norm(tokens + self.attend.mixed(weights, tokens))
         out: Tensor = self.feed(tokens)
         # (B, h*w, D) -> (B, D, h, w)
-        return out.transpose(1, 2).reshape(-1, out.shape[-1], h, w), weights.mean(dim=1)
+        return out.transpose(1, 2).reshape(-1, out.shape[-1], h, w), weights
 
 
 class Pyramid(nn.Module):

@@ -51,7 +51,7 @@ class StreetAttention(Street):
         scene = Scene(keys=keys, values=values, **seen._asdict())
         last = self.decode(scene, track_hs, track_boxes, track_valid, looks)[-1]
         said = self.answer(last, scene.tokens, scene.clip_feature, ring)
-        said |= {"decoder_attention": looks[-1], "encoder_attention": encoder}
+        said |= {"decoder_attention": looks[-1], "encoder_attention": encoder.mean(dim=1)}
         return tuple(said[name] for name in self.output_names)
 
 

@@ -15,6 +15,7 @@ from engines.attention import AttentionEngine, attention_recipe, can_show, open_
 from engines.backends.torch import load_module
 from engines.build.judging import gate_of
 from engines.build.samples import sample
+from engines.evaluation.looking import centre_of, share_inside
 from engines.models.street_attention import load_street_attention
 from engines.models.street_family import example_inputs, load_street
 from engines.tasks.asked import MOST_CELLS, pooled_cells, query_of, row_of, slot_of
@@ -204,3 +205,12 @@ def test_large_grids_are_pooled_and_rows_still_sum_to_one() -> None:
     np.testing.assert_allclose(pooled[0, -1], attention[first][:, 24 * 34 + 33].mean(), rtol=1e-4)
     small, same = pooled_cells(attention[:12, :12], (3, 4))
     assert same == (3, 4) and small.shape == (12, 12)
+
+
+def test_the_middle_of_a_look_and_its_share_in_a_box() -> None:
+    heat = np.zeros((2, 4), np.float32)
+    heat[1, 2], heat[1, 3] = 0.75, 0.25
+    assert centre_of(heat, (20, 80)) == (55.0, 15.0)
+    assert share_inside(heat, np.array([42, 12, 58, 18], np.float32), (20, 80)) == 0.75
+    assert share_inside(heat, np.array([0, 0, 80, 20], np.float32), (20, 80)) == 1.0
+    assert share_inside(heat, np.array([0, 0, 10, 10], np.float32), (20, 80)) == 0.0
