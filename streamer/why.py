@@ -219,7 +219,6 @@ class Asker:
         elif self._events:
             if now_ns < self._rest_until_ns:
                 return (self._rest_until_ns - now_ns) / 1e9
-            self._opening_ns = 0
             self._answer(self._events.popleft())
             ended_ns = self._clock.monotonic_ns()
             self._rest_until_ns = ended_ns + REST * (ended_ns - now_ns - self._opening_ns)
@@ -235,7 +234,7 @@ class Asker:
                 self._kick.clear()
 
     def _answer(self, question: _Question) -> None:
-        began_ns = self._clock.monotonic_ns()
+        began_ns, self._opening_ns = self._clock.monotonic_ns(), 0
         stream, event, asked = question.stream, question.event, question.question
         try:
             data = self._said(question)
@@ -253,7 +252,8 @@ class Asker:
         if asked is not None:
             self._answers.answer_why(stream, asked, data(_jpeg(question.moment)))
         self._count(stream, "answered")
-        self._metrics.why_seconds.observe((self._clock.monotonic_ns() - began_ns) / 1e9, question.served.name)
+        took_ns = self._clock.monotonic_ns() - began_ns - self._opening_ns
+        self._metrics.why_seconds.observe(took_ns / 1e9, question.served.name)
 
     def _said(self, question: _Question) -> Callable[[bytes | None], bytes]:
         """The answer, given the picture to go with it."""

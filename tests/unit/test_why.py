@@ -221,6 +221,8 @@ def test_after_an_event_it_rests_but_not_for_people() -> None:
     assert rig.asker.step() == 0.0 and "q" in rig.answers
     rig.clock.advance(REST * 0.5)
     assert rig.asker.step() is None and len(rig.kept) == 2
+    [seconds] = rig.metrics.why_seconds.snapshot()["samples"]
+    assert (seconds["count"], seconds["sum"]) == (3, pytest.approx(1.5))
 
 
 def test_queues_are_bounded_and_what_does_not_fit_is_counted_or_said() -> None:
