@@ -138,6 +138,12 @@ class Metrics:
         self.batch = Histogram(
             "sightline_batch_size", "Frames in one inference call", BATCH_BUCKETS, ("model",)
         )
+        self.why = Number(
+            "sightline_why_total", "Questions why, by how they ended", "counter", ("stream", "end")
+        )
+        self.why_seconds = Histogram(
+            "sightline_why_seconds", "One question why", LATENCY_BUCKETS_S, ("model",)
+        )
         self.evidence_pictures = Number(
             "sightline_evidence_pictures_total", "Events whose picture was kept", "counter", by_stream
         )

@@ -12,15 +12,18 @@ from numpy.typing import NDArray
 from streamer.accuracy import Accuracy
 from streamer.clock import Clock
 from streamer.config import StreamConfig
-from streamer.types import Event, Fit, Frame, FrameRef, FrameTruth, Hw, Perception, Result, StreamState
+from streamer.types import F32, Event, Fit, Frame, FrameRef, FrameTruth, Hw, Perception, Result, StreamState
 
 __all__ = [
     "Clock",
     "Engine",
     "EngineSpec",
     "EventSink",
+    "Explainer",
+    "Looks",
     "Measure",
     "PictureTap",
+    "Recorder",
     "ResultSink",
     "Scorer",
     "Source",
@@ -189,6 +192,47 @@ class StagedTask(Task[S], Protocol[S]):
     ) -> dict[str, NDArray[Any]]:
         """The `follow` stage's inputs: what `look` said of each frame (no batch dimension), and its stream's state."""
         ...
+
+
+# -------------------------------------------------------------------------------------------------------- why
+
+
+class Recorder(Protocol):
+    """Remembers the last frames of streams as they were answered, on the lanes: it returns at once and never raises."""
+
+    def keep(self, frame: Frame, before: Any, after: Any, payload: Perception) -> None:
+        """A frame, its stream's state before and after it, and what was seen in it. Nothing is copied."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Looks:
+    """Where a query looked: f32 (rows, columns) over the source picture, summing to 1 where nothing was padded.
+
+    `picture` f32 (n, n) is how the picture's cells looked at each other, row by row of `picture_hw`; rows sum to 1.
+    """
+
+    query: F32
+    picture: F32 | None
+    picture_hw: Hw | None
+
+
+class Explainer(Protocol):
+    """A model's second engine, which tells where it looked. One thread at a time."""
+
+    @property
+    def layer(self) -> str:
+        """Which layers' attention it is, in words."""
+        ...
+
+    def looks(self, frame: Frame, before: Any, track_id: int, box_xyxy: F32) -> Looks:
+        """Where the query of this track looked, told at `box_xyxy` (4,) source px, the stream's state being `before`.
+
+        Raises EngineError, one line, if that query is not found again.
+        """
+        ...
+
+    def close(self) -> None: ...
 
 
 # ---------------------------------------------------------------------------------------------------- sinks

@@ -100,9 +100,10 @@ class Worker:
         clock: Clock,
         backend: str,
         adopted: Callable[[StreamConfig], None] = lambda spec: None,
+        forgotten: Callable[[str], None] = lambda stream: None,
     ) -> None:
-        """`adopted` is told of a stream whose configuration changed while it ran on."""
-        self._desired, self._border = desired, border
+        """`adopted` is told of a stream whose configuration changed as it ran on, `forgotten` of one that is gone."""
+        self._desired, self._border, self._forgotten = desired, border, forgotten
         self._runner_for, self._tap_for, self._stalled = runner_for, tap_for, stalled
         self._publisher, self._ledger, self._metrics, self._clock = publisher, ledger, metrics, clock
         self._backend, self._adopted = backend, adopted
@@ -233,6 +234,7 @@ class Worker:
         self._publisher.forget(name)
         self._metrics.forget(name)
         self._border.forget(name)
+        self._forgotten(name)
         try:
             self._ledger.forget(name)
         except ValueError as error:  # left behind with frames in flight

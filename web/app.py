@@ -35,6 +35,7 @@ from web.security import Guard, check_bind
 from web.store import Store
 from web.viewer import Viewer
 from web.views import worker_view
+from web.why import why_router
 
 VERSION = "1"
 
@@ -121,6 +122,7 @@ def create_app(
     app.include_router(router(surroundings))
     app.include_router(me.router())
     app.include_router(evidence_router(store, clock, settings.evidence))
+    app.include_router(why_router(store))
     _add_probes(app, store, clock, viewer, metrics, whep)
     if whep is not None:
         app.include_router(whep.router)

@@ -13,7 +13,7 @@ from redis import asyncio as redis_asyncio
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 
-from streamer.client import calls, pages
+from streamer.client import calls, pages, why
 from streamer.client import evidence as kept
 from streamer.client.calls import Call, Page, VideoPacket
 from streamer.client.cursor import Cursor
@@ -282,6 +282,24 @@ class AsyncClient:
     async def request_keyframe(self, stream: str) -> None:
         """Ask for a key frame soon."""
         await self.run(calls.request_keyframe(stream))
+
+    # ---------------------------------------------------------------------------------------------------- why
+
+    async def event_why(self, stream: str, event: str) -> bytes | None:
+        """The attention kept with an event's evidence, as JSON; None where there is none."""
+        return await self.run(why.event_why(stream, event))
+
+    async def ask_why(self, stream: str, question: str, **about: str | int) -> int:
+        """Ask the workers about a `track_id` or an `event`; how many heard it."""
+        return await self.run(why.ask_why(stream, question, **about))
+
+    async def why_answer(self, stream: str, question: str) -> bytes | None:
+        """What was answered, as JSON; None while there is no answer."""
+        return await self.run(why.why_answer(stream, question))
+
+    async def models(self) -> list[dict[str, Any]]:
+        """What the worker said of each model that it knows."""
+        return await self.run(why.models())
 
     async def run(self, call: Call[T]) -> T:
         """Drive one call to its outcome."""

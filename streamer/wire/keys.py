@@ -77,6 +77,11 @@ def why(stream: str, question: str) -> str:
     return f"sl:{{{stream}}}:why:{question}"
 
 
+def whys(stream: str) -> str:
+    """List of the event ids whose evidence has `why`, the newest first."""
+    return f"sl:{{{stream}}}:whys"
+
+
 def stream_of(key: str) -> str:
     """The stream's name in one of these keys."""
     return key[key.index("{") + 1 : key.rindex("}")]

@@ -23,6 +23,10 @@ class MemoryStore:
         self.pictures: dict[str, bytes] = {}
         self.clips: dict[str, bytes] = {}
         self.worker_fields: dict[str, str] = {}
+        self.whys: dict[str, bytes] = {}  # by event
+        self.model_fields: list[dict[str, Any]] = []
+        self.worker_says: Callable[[dict[str, Any]], bytes | None] | None = None  # None: no worker hears
+        self._answers: dict[str, bytes | None] = {}
         self.broken = False
         self.closed = False
         self._grown = asyncio.Event()
@@ -114,6 +118,25 @@ class MemoryStore:
                 if _fits(event, stream, kind, label, since_s, until_s):
                     yield str(at), event
             await grown.wait()
+
+    async def event_why(self, stream: str, event: str) -> bytes | None:
+        self._check()
+        return self.whys.get(event)
+
+    async def ask_why(self, stream: str, question: str, **about: str | int) -> int:
+        self._check()
+        if self.worker_says is None:
+            return 0
+        self._answers[question] = self.worker_says({"stream": stream, **about})
+        return 1
+
+    async def why_answer(self, stream: str, question: str) -> bytes | None:
+        self._check()
+        return self._answers[question]
+
+    async def models(self) -> list[dict[str, Any]]:
+        self._check()
+        return self.model_fields
 
     async def evidence(self, event_id: str) -> Evidence | None:
         self._check()

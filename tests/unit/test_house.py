@@ -35,6 +35,7 @@ ONLY_IN = {
         *("streamer.sinks.redis", "streamer.sinks.redis_link", "streamer.sinks.redis_events"),
         *(
             "streamer.sinks.redis_control",
+            "streamer.sinks.redis_why",
             "streamer.sinks.redis_server",
             "streamer.sinks.evidence_redis",
             "streamer.client",
