@@ -21,12 +21,18 @@ FORBIDDEN_NAMES = ("utils", "util", "helpers", "helper", "manager", "common", "m
 
 # library -> the modules (with all below them) that alone may import it
 ONLY_IN = {
-    "av": ("streamer.sources", "streamer.sinks.video", "streamer.world", "web.webrtc"),
+    "av": (
+        "streamer.sources",
+        "streamer.sinks.video_encoder",
+        "streamer.world",
+        "web.webrtc",
+    ),
     "aiortc": ("web.webrtc",),
     "redis": (
         *("streamer.sinks.redis", "streamer.sinks.redis_link", "streamer.sinks.redis_events"),
         *(
             "streamer.sinks.redis_control",
+            "streamer.sinks.redis_video",
             "streamer.sinks.redis_server",
             "streamer.client",
             "streamer.desired",

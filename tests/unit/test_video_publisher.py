@@ -38,7 +38,15 @@ class Kept:
         self._grew = threading.Condition()
 
     def write_packet(
-        self, stream: str, data: bytes, key: bool, pts90k: int, epoch: int, seq: int, wall_ns: int
+        self,
+        stream: str,
+        data: bytes,
+        key: bool,
+        pts90k: int,
+        epoch: int,
+        seq: int,
+        wall_ns: int,
+        codec: str = "h264",
     ) -> None:
         assert self.go.wait(10)
         if self.broken:
