@@ -113,7 +113,7 @@ class Lane:
 
     def counts(self) -> ViewerCounts:
         with self._ready:
-            dropped = dict(self._dropped)
+            dropped = {reason: many for reason, many in self._dropped.items() if many}
         return ViewerCounts(self.encoders_started, self.encoders_running, self.passed, self.encoded, dropped)
 
     def start(self, group: Sequence[CameraPacket] = ()) -> None:
@@ -224,8 +224,8 @@ class Lane:
             try:
                 if isinstance(item, CameraPacket):
                     encoding = self._freed(encoding)
-                    self._write(item.data, item.key, item.ref)
                     self.passed += 1
+                    self._write(item.data, item.key, item.ref)
                 else:
                     encoding = self._made_for(item, encoding)
                     self._encode(item, encoding)
@@ -257,8 +257,8 @@ class Lane:
         for data, is_key, pts90k in encoding.encoder.encode(item.picture, ref.pts90k, key=key):
             if is_key:
                 encoding.last_key_pts90k = pts90k
-            self._write(data, is_key, ref)
             self.encoded += 1
+            self._write(data, is_key, ref)
 
     def _write(self, data: bytes, key: bool, ref: FrameRef) -> None:
         self._writer.write_packet(
@@ -272,7 +272,7 @@ class Lane:
     def _stumble(self, error: Exception) -> None:
         with self._ready:
             if self._passing:
-                self._dropped[SLOW_STORE] += 1 + len(self._queue)
+                self._dropped[SLOW_STORE] += len(self._queue)
                 self._clear()
                 self._lagging = True
         self.failures += 1
