@@ -69,6 +69,11 @@ class VideoPublisher:
                 passed = lane is self._h264
                 lane.start(self._passing.group(self._clock.monotonic_ns()) if passed else ())
 
+    @property
+    def watched(self) -> bool:
+        """Whether somebody watches, in whatever codec."""
+        return any(lane.watched for lane in self._lanes.values())
+
     def request_keyframe(self, codec: str = "h264") -> None:
         """A viewer cannot go on without a key frame; see `Lane.request_keyframe`."""
         if lane := self._lanes.get(codec):
