@@ -71,6 +71,11 @@ class StateView(BaseModel):
     latency_p95_ms: float | None = None
     ledger: dict[str, int] | None = Field(None, description="Frames by how they ended; the counts balance")
     accuracy: AccuracyView | None = Field(None, description="Only of a stream whose source knows the truth")
+    viewer_video: str | None = Field(
+        None, description="How viewers get the picture: `pass-through` or `encoded`; None until it is known"
+    )
+    viewer_video_why: str | None = Field(None, description="Why it is encoded")
+    viewer_encoders: int | None = Field(None, description="Encoders that run for viewers now")
 
 
 class StreamView(BaseModel):
@@ -165,6 +170,9 @@ def _state_view(fields: Mapping[str, str], *, worker_alive: bool, now_ns: int) -
         latency_p95_ms=_number(fields.get("latency_p95_ms")),
         ledger=_counts(fields.get("ledger")),
         accuracy=_accuracy(fields.get("accuracy")),
+        viewer_video=fields.get("viewer_video") or None,
+        viewer_video_why=fields.get("viewer_video_why") or None,
+        viewer_encoders=_whole(fields.get("viewer_encoders")),
     )
 
 

@@ -223,30 +223,33 @@ class Lane:
         while (item := self._take()) is not None:
             try:
                 if isinstance(item, CameraPacket):
-                    encoding = self._freed(encoding)
+                    self._free(encoding)
+                    encoding = None
                     self.passed += 1
                     self._write(item.data, item.key, item.ref)
                 else:
                     encoding = self._made_for(item, encoding)
                     self._encode(item, encoding)
             except Exception as error:  # viewers may go without; the stream's own work must not notice
-                encoding = self._freed(encoding)
+                self._free(encoding)
+                encoding = None
                 self._stumble(error)
-        self._freed(encoding)
+        self._free(encoding)
 
     def _made_for(self, item: _Picture, encoding: _Encoding | None) -> _Encoding:
         hw = hw_of(item.picture)
         if encoding is not None and encoding.epoch == item.ref.epoch and encoding.source_hw == hw:
             return encoding
-        self._freed(encoding)
         encoder = Encoder(encoded_hw(hw), self._fps, self._codec)
+        self._free(encoding)
         with self._ready:
             self.encoders_started += 1
             self.encoders_running += 1
             self._key_forced = True
         return _Encoding(encoder, item.ref.epoch, hw)
 
-    def _freed(self, encoding: _Encoding | None) -> None:
+    def _free(self, encoding: _Encoding | None) -> None:
+        """It runs no more; with the last name for it goes its memory."""
         if encoding is not None:
             with self._ready:
                 self.encoders_running -= 1

@@ -22,12 +22,10 @@ FORBIDDEN_NAMES = ("utils", "util", "helpers", "helper", "manager", "common", "m
 # library -> the modules (with all below them) that alone may import it
 ONLY_IN = {
     "av": (
-        "streamer.sources",
-        "streamer.sinks.video_encoder",
-        "streamer.world",
-        "web.webrtc",
+        *("streamer.sources", "streamer.sinks.video_encoder", "streamer.world", "web.webrtc"),
+        "streamer.commands.watching",
     ),
-    "aiortc": ("web.webrtc",),
+    "aiortc": ("web.webrtc", "streamer.commands.watching"),
     "redis": (
         *("streamer.sinks.redis", "streamer.sinks.redis_link", "streamer.sinks.redis_events"),
         *(
