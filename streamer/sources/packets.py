@@ -20,7 +20,7 @@ from av.video.stream import VideoStream
 
 from streamer.ports import PictureTap
 from streamer.sources.annexb import IDR, PPS, SLICES, SPS, is_annexb, nal_units, with_parameter_sets
-from streamer.types import FrameRef
+from streamer.types import TICKS_90K, FrameRef
 
 # Chromium decodes these, whatever profile was negotiated; 4:2:0 at 8 bit is in their definition but for High's.
 PROFILES: Final = ("Baseline", "Constrained Baseline", "Main", "High", "Constrained High")
@@ -30,7 +30,11 @@ MAX_PENDING: Final = 16
 # Parameter sets sent before their picture in packets of their own; more than this is something else.
 MAX_AHEAD_BYTES: Final = 16 << 10
 
+# Pictures come for so long and no key frame: the camera refreshes its picture bit by bit, and nobody could begin.
+NO_KEY_S: Final = 5.0
+
 B_FRAMES: Final = "b-frames"
+NO_KEY: Final = "no key frames"
 TOO_FAST: Final = "a file read as fast as it can be"
 
 
@@ -74,6 +78,7 @@ class Packets:
         self._pending.clear()
         self._ahead = b""
         self._started = False
+        self._first_pts90k: int | None = None
 
     @property
     def _is_h264(self) -> bool:
@@ -117,7 +122,10 @@ class Packets:
             return self._stop(why)
         self._started = self._started or kept.key
         if self._started:
-            self._tap.offer_packet(ref, kept.data, kept.key)
+            return self._tap.offer_packet(ref, kept.data, kept.key)
+        self._first_pts90k = ref.pts90k if self._first_pts90k is None else self._first_pts90k
+        if ref.pts90k - self._first_pts90k > NO_KEY_S * TICKS_90K:
+            self._stop(NO_KEY)
 
     def _in_order(self, arrival: object) -> bool:
         return any(kept.arrival is arrival for kept in self._pending)

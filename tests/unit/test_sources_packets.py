@@ -227,6 +227,17 @@ def test_a_connection_begins_at_a_key_frame() -> None:
     assert [offered.seq for offered, _, _ in tap.offered] == [2, 3, 4]
 
 
+def test_a_camera_that_never_sends_a_key_frame_is_encoded() -> None:
+    _, other = camera(2)
+    tap = Tap()
+    packets = Packets(tap, stream_of(), played_in_time=True)
+    for seq in range(127):
+        assert tap.whys == [], "a camera is met within its group, and its key frame is awaited"
+        packets.keep(av.Packet(other), token := (seq,))
+        packets.offer(ref(seq), picture_of(token))
+    assert (tap.offered, tap.whys) == ([], ["no key frames"])
+
+
 @pytest.mark.parametrize(
     ("second", "why"),
     [
