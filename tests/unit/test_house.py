@@ -22,8 +22,13 @@ FORBIDDEN_NAMES = ("utils", "util", "helpers", "helper", "manager", "common", "m
 # library -> the modules (with all below them) that alone may import it
 ONLY_IN = {
     "av": (
-        *("streamer.sources", "streamer.sinks.video_encoder", "streamer.world", "web.webrtc"),
-        "streamer.commands.watching",
+        *(
+            "streamer.sources",
+            "streamer.sinks.video_encoder",
+            "streamer.sinks.clips",
+            "streamer.sinks.evidence_picture",
+        ),
+        *("streamer.world", "web.webrtc", "streamer.commands.watching"),
     ),
     "aiortc": ("web.webrtc", "streamer.commands.watching"),
     "redis": (
@@ -32,6 +37,7 @@ ONLY_IN = {
             "streamer.sinks.redis_control",
             "streamer.sinks.redis_video",
             "streamer.sinks.redis_server",
+            "streamer.sinks.evidence_redis",
             "streamer.client",
             "streamer.desired",
         ),
@@ -56,6 +62,7 @@ ONLY_IN = {
         *("streamer.config", "streamer.strict", "streamer.regions", "streamer.network", "streamer.access"),
         *(
             "streamer.evidence",
+            "streamer.reach",
             "streamer.model_card",
             "streamer.addresses",
             "streamer.commands.web_wishes",
@@ -149,6 +156,7 @@ def test_engines_and_web_know_only_what_they_may_of_streamer() -> None:
         "regions",
         "network",
         "access",
+        "reach",
         "evidence",
     )
     allowed = {
