@@ -34,6 +34,7 @@ __all__ = [
     "Task",
     "TensorSpec",
     "Tensors",
+    "ViewerCounts",
 ]
 
 Tensors = Mapping[str, NDArray[Any]]
@@ -55,16 +56,51 @@ class SourceInfo:
 
 
 class PictureTap(Protocol):
-    """Takes the full-size picture for viewers, on the decode thread; must return fast and never raise.
+    """Takes what viewers may be shown of a stream, on the decode thread; must return fast and never raise.
 
-    `wanted` is False while nobody watches: the source then does no work for it. `picture` is the decoder's own frame
-    object (an `av.VideoFrame`), or for the world a uint8 (H, W, 3) RGB array.
+    A source either offers its packets as they are, or says why it has none that a browser could play; in both cases it
+    also offers the pictures while they are `wanted`.
     """
 
     @property
-    def wanted(self) -> bool: ...
+    def wanted(self) -> bool:
+        """Whether pictures are needed now: somebody watches, and packets will not do."""
+        ...
 
-    def offer(self, ref: FrameRef, picture: Any) -> None: ...
+    def offer(self, ref: FrameRef, picture: Any) -> None:
+        """The full-size picture: the decoder's own frame (an `av.VideoFrame`), or uint8 (H, W, 3) RGB if drawn."""
+        ...
+
+    def offer_packet(self, ref: FrameRef, data: bytes, key: bool) -> None:
+        """A picture as the camera encoded it, whether or not somebody watches, and before the same picture's `offer`.
+
+        H.264 Annex B without B-frames; `key`: it is an IDR picture and brings its parameter sets. Each connection
+        begins with a key frame and leaves none out. `ref` is the decoded picture's; one that is not analysed
+        (`max_fps`) has the `seq` of the next that is.
+        """
+        ...
+
+    def no_packets(self, why: str) -> None:
+        """From here on no packets come that could be passed on; `why` in a word or two, for users."""
+        ...
+
+    def fields(self) -> dict[str, str]:
+        """The fields of the stream's state hash about its picture for viewers; from any thread."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class ViewerCounts:
+    """What became of one stream's picture in one codec since the worker began; `running` is of now.
+
+    `passed` and `encoded` count packets, `dropped` pictures and packets by the reason why viewers never saw them.
+    """
+
+    encoders_started: int
+    encoders_running: int
+    passed: int
+    encoded: int
+    dropped: Mapping[str, int]
 
 
 class Source(Protocol):

@@ -330,7 +330,8 @@ class StreamRunner:
 
     def _fields(self) -> dict[str, str]:
         now, name, all_ = self._now, self.spec.name, self._all
-        return state_fields(
+        for_viewers = {} if self._tap is None else self._tap.fields()
+        return for_viewers | state_fields(
             self.spec,
             self._life,
             epoch=now.epoch,

@@ -21,7 +21,7 @@ from streamer.errors import SightlineError
 from streamer.ledger import Ledger
 from streamer.life import EndCode, Outcome
 from streamer.metrics import Metrics
-from streamer.ports import PictureTap
+from streamer.ports import PictureTap, ViewerCounts
 from streamer.publisher import Publisher
 from streamer.runner import StreamRunner
 from streamer.types import StreamState
@@ -37,6 +37,8 @@ RELOAD_FAILED_S = 1.0
 LEAVE_S = 10.0
 # What may change of a stream while its source stays connected: only rules read these.
 OF_RULES = ("events", "zones", "lines")
+# What viewers may ask for; a message that names none means the first.
+CODECS = ("h264", "vp8")
 
 REMOVED = Outcome(StreamState.ENDED, EndCode.REMOVED, "the stream was removed")
 CHANGED = Outcome(StreamState.ENDED, EndCode.CHANGED, "the stream's configuration changed")
@@ -57,7 +59,7 @@ class Border(Protocol):
 
     def heartbeat(self, fields: Mapping[str, str]) -> None: ...
 
-    def watched(self, streams: Iterable[str]) -> set[str]: ...
+    def watched(self, streams: Iterable[str], codec: str) -> set[str]: ...
 
     def forget(self, stream: str) -> None: ...
 
@@ -65,11 +67,16 @@ class Border(Protocol):
 
 
 class ViewerTap(PictureTap, Protocol):
-    """A stream's picture for viewers."""
+    """A stream's picture for viewers, in each of `CODECS`."""
 
-    def set_watched(self, watched: bool) -> None: ...
+    def set_watched(self, watched: bool, codec: str) -> None: ...
 
-    def request_keyframe(self) -> None: ...
+    def request_keyframe(self, codec: str) -> None: ...
+
+    def counts(self) -> Mapping[str, ViewerCounts]: ...
+
+    @property
+    def groups_given_up(self) -> int: ...
 
     def close(self) -> None: ...
 
@@ -115,7 +122,10 @@ class Worker:
         self._reported_ns: int | None = None
 
     def tell(self, message: Mapping[str, Any]) -> None:
-        """A control message: `streams` (the wish changed), `watch` or `keyframe` of a stream; others are ignored."""
+        """A control message: `streams` (the wish changed), `watch` or `keyframe` of a stream; others are ignored.
+
+        The last two may name a `codec` of `CODECS`.
+        """
         self._told.append(message)
         self._kick.set()
 
@@ -178,13 +188,14 @@ class Worker:
         while self._told:
             message = self._told.popleft()
             place = self._places.get(str(message.get("stream")))
+            codec = str(message.get("codec", CODECS[0]))
             match message.get("op"):
                 case "streams":
                     changed = True
                 case "watch" if place is not None:
-                    place.tap.set_watched(True)  # whether it still is, the next report sees
+                    place.tap.set_watched(True, codec)  # whether it still is, the next report sees
                 case "keyframe" if place is not None:
-                    place.tap.request_keyframe()
+                    place.tap.request_keyframe(codec)
         return changed
 
     def _reconcile(self, now_ns: int) -> None:
@@ -244,12 +255,13 @@ class Worker:
 
     def _report(self) -> None:
         names = list(self._places)
-        watched = self._border.watched(names)
+        watched = {codec: self._border.watched(names, codec) for codec in CODECS}
         for name, place in self._places.items():
-            place.tap.set_watched(name in watched)
+            for codec in CODECS:
+                place.tap.set_watched(name in watched[codec], codec)
             if place.runner.alive:
                 place.runner.report()
-            self._count(name)
+            self._count(name, place.tap)
         self._metrics.spooled.set(self._border.counts().get("events_waiting", 0))
         if reason := self._stalled():
             # Without heartbeats the supervisor starts us anew, which is all that helps against this.
@@ -263,7 +275,7 @@ class Worker:
             }
         )
 
-    def _count(self, name: str) -> None:
+    def _count(self, name: str, tap: ViewerTap) -> None:
         counts = self._ledger.counts(name)
         for end, frames in counts.ended.items():
             self._metrics.frames.set(frames, name, end)
@@ -275,6 +287,7 @@ class Worker:
         self._metrics.show_accuracy(name, pace.accuracy)
         zones = place.runner.spec.zones if (place := self._places.get(name)) else ()
         self._metrics.show_zones(name, {zone.name: pace.inside.get(zone.name, 0) for zone in zones})
+        self._metrics.show_viewers(name, tap.counts(), tap.groups_given_up)
 
     @staticmethod
     def _due(last_ns: int | None, now_ns: int, every_s: float) -> bool:

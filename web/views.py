@@ -85,6 +85,11 @@ class StateView(BaseModel):
     accuracy: AccuracyView | None = Field(None, description="Only of a stream whose source knows the truth")
     zone_objects: dict[str, int] = Field({}, description="How many are in each zone now")
     line_crossings: dict[str, CrossingsView] = Field({}, description="Of each line, since the worker started")
+    viewer_video: str | None = Field(
+        None, description="How viewers get the picture: `pass-through` or `encoded`; None until it is known"
+    )
+    viewer_video_why: str | None = Field(None, description="Why it is encoded")
+    viewer_encoders: int | None = Field(None, description="Encoders that run for viewers now")
 
 
 class StreamView(BaseModel):
@@ -191,6 +196,9 @@ def _state_view(fields: Mapping[str, str], *, worker_alive: bool, now_ns: int) -
         accuracy=_read(_ACCURACY, fields.get("accuracy")),
         zone_objects=_read(_OBJECTS, fields.get("zone_objects")) or {},
         line_crossings=_read(_CROSSINGS, fields.get("line_crossings")) or {},
+        viewer_video=fields.get("viewer_video") or None,
+        viewer_video_why=fields.get("viewer_video_why") or None,
+        viewer_encoders=_whole(fields.get("viewer_encoders")),
     )
 
 

@@ -7,6 +7,7 @@ from streamer.clock import FakeClock
 from streamer.config import EventWishes, StreamConfig
 from streamer.errors import StoreError
 from streamer.regions import Line, Zone
+from streamer.ports import ViewerCounts
 from streamer.runner import StreamRunner
 from streamer.types import StreamState
 from streamer.worker import LEAVE_S, RELOAD_FAILED_S, REPORT_S, Worker
@@ -17,13 +18,13 @@ LIVE = [3, HANG]
 
 class Border:
     def __init__(self):
-        self.beats, self.forgotten, self.watching = [], [], set()
+        self.beats, self.forgotten, self.watching, self.watching_vp8 = [], [], set(), set()
 
     def heartbeat(self, fields):
         self.beats.append(fields)
 
-    def watched(self, streams):
-        return self.watching & set(streams)
+    def watched(self, streams, codec):
+        return (self.watching if codec == "h264" else self.watching_vp8) & set(streams)
 
     def forget(self, stream):
         self.forgotten.append(stream)
@@ -48,21 +49,38 @@ class Desired:
 
 
 class Tap:
+    groups_given_up = 2
+
     def __init__(self):
-        self.watched, self.keys, self.closed = False, 0, False
+        self.codecs, self.keys, self.closed = set(), [], False
 
     @property
-    def wanted(self):
-        return self.watched
+    def watched(self):
+        return "h264" in self.codecs
+
+    wanted = watched
 
     def offer(self, ref, picture):
         pass
 
-    def set_watched(self, watched):
-        self.watched = watched
+    def offer_packet(self, ref, data, key):
+        pass
 
-    def request_keyframe(self):
-        self.keys += 1
+    def no_packets(self, why):
+        pass
+
+    def fields(self):
+        return {"viewer_video": "pass-through"}
+
+    def counts(self):
+        nothing = ViewerCounts(0, 0, 0, 0, {})
+        return {"h264": ViewerCounts(3, 1, 20, 40, {"encoder busy": 5}), "vp8": nothing}
+
+    def set_watched(self, watched, codec):
+        self.codecs = self.codecs | {codec} if watched else self.codecs - {codec}
+
+    def request_keyframe(self, codec):
+        self.keys.append(codec)
 
     def close(self):
         self.closed = True
@@ -251,15 +269,38 @@ def test_viewers_are_served_at_once_and_given_up_when_nobody_watches():
         rig.worker.tell({"op": "watch", "stream": "nobody"})
         rig.worker.tell({"op": "nonsense"})
         rig.worker.tick()
-        assert rig.taps["a"].watched and rig.taps["a"].keys == 1
-        it.clock.advance(REPORT_S)
-        rig.border.watching = {"a"}
+        assert rig.taps["a"].codecs == {"h264"} and rig.taps["a"].keys == ["h264"]
+        rig.worker.tell({"op": "watch", "stream": "a", "codec": "vp8"})
+        rig.worker.tell({"op": "keyframe", "stream": "a", "codec": "vp8"})
+        rig.border.watching_vp8 = {"a"}
         rig.worker.tick()
-        assert rig.taps["a"].watched
+        assert rig.taps["a"].codecs == {"h264", "vp8"} and rig.taps["a"].keys == ["h264", "vp8"]
+        it.clock.advance(REPORT_S)
+        rig.border.watching, rig.border.watching_vp8 = {"a"}, set()
+        rig.worker.tick()
+        assert rig.taps["a"].codecs == {"h264"}
         it.clock.advance(REPORT_S)
         rig.border.watching = set()
         rig.worker.tick()
-        assert not rig.taps["a"].watched and rig.worker.close(10)
+        assert rig.taps["a"].codecs == set() and rig.worker.close(10)
+
+
+def test_what_viewers_cost_is_in_the_state_and_the_metrics():
+    with stage({"a": [LIVE]}) as it:
+        rig = Rig(it, spec("a"))
+        rig.until(lambda: rig.answered("a"))
+        it.clock.advance(REPORT_S)
+        rig.worker.tick()
+        assert it.fields("a")["viewer_video"] == "pass-through"
+        metrics, by_codec = it.metrics, ("a", "h264")
+        assert metrics.encoders_started.value(*by_codec) == 3
+        assert metrics.encoders_running.value(*by_codec) == 1
+        assert metrics.viewer_packets.value(*by_codec, "passed") == 20
+        assert metrics.viewer_packets.value(*by_codec, "encoded") == 40
+        assert metrics.viewer_dropped.value(*by_codec, "encoder busy") == 5
+        assert metrics.viewer_groups.value("a") == 2
+        assert "vp8" not in repr(metrics.encoders_started.snapshot()), "nobody asked for it"
+        assert rig.worker.close(10)
 
 
 def test_heartbeats_carry_the_metrics_and_stop_when_a_lane_is_stuck():
