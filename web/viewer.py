@@ -26,7 +26,19 @@ TITLE = "Sightline"
 PREFIXES = ("/assets/", "/static/")
 PATHS = frozenset({"/", "/theme.css", "/favicon.ico"})
 ON_LOAD = "import(new URL('/ui/viewer.js', document.baseURI)).then(({ start }) => start(element.querySelector('#sl')))"
-PLAYER = ("grids", "held", "layers", "liveness", "overlay", "palette", "player", "presenter", "timeline", "whep", "zones")
+PLAYER = (
+    "grids",
+    "held",
+    "layers",
+    "liveness",
+    "overlay",
+    "palette",
+    "player",
+    "presenter",
+    "timeline",
+    "whep",
+    "zones",
+)
 MODULES = ("viewer", "accuracy", "api", "events", "health", *PLAYER)
 HEAD = "\n".join(
     [

@@ -1,12 +1,13 @@
-"""Reads back, from the page, which picture is shown and which result lies over it: the number is painted in the picture.
+"""Reads back from the page which picture is shown and which result lies over it, by a number that is painted.
 
 Scripts for `page.evaluate`; `tests.fakes.live_street` writes the number as 16 squares into the top left corner.
 """
 
 from __future__ import annotations
 
-# For `count` shown pictures of the player `name` (or the picked one): [number painted, number of the result drawn over it
-# (-1: none), whether the player calls it exact]. Painting and drawing are one task, so a look between tasks sees a pair.
+# For `count` shown pictures of the player `name` (or the picked one): [number painted, number of the result drawn over
+# it (-1: none), whether the player calls it exact]. Painting and drawing are one task, so a look between tasks sees a
+# pair.
 NUMBERS = """([count, name]) => new Promise((done) => {
   const { players, player: picked } = window.sightline;
   const player = name ? players.get(name) : picked, pairs = [];
