@@ -63,13 +63,8 @@ def web(
                 stream_hosts=told.stream_hosts,
                 evidence=told.evidence,
             )
-<<<<<<< HEAD
             whep = WhepServer(store, max_viewers=told.max_viewers)
             app = create_app(settings, store, whep=whep, burned=BurnedServer(store))
-            await WebServer(app).serve(sockets=[listener])
-=======
-            app = create_app(settings, store, whep=WhepServer(store, max_viewers=told.max_viewers))
             await WebServer(app, proxies=told.trusted_proxies).serve(sockets=[listener])
->>>>>>> main
 
         asyncio.run(serve())
