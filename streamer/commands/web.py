@@ -45,6 +45,7 @@ def web(
 
         from streamer.client import AsyncClient
         from web.app import WebSettings, create_app
+        from web.burned_routes import BurnedServer
         from web.serving import WebServer
         from web.whep import WhepServer
 
@@ -62,7 +63,8 @@ def web(
                 stream_hosts=told.stream_hosts,
                 evidence=told.evidence,
             )
-            app = create_app(settings, store, whep=WhepServer(store, max_viewers=told.max_viewers))
+            whep = WhepServer(store, max_viewers=told.max_viewers)
+            app = create_app(settings, store, whep=whep, burned=BurnedServer(store))
             await WebServer(app, proxies=told.trusted_proxies).serve(sockets=[listener])
 
         asyncio.run(serve())
