@@ -6,8 +6,8 @@ import pytest
 from streamer.clock import FakeClock
 from streamer.config import EventWishes, StreamConfig
 from streamer.errors import StoreError
-from streamer.regions import Line, Zone
 from streamer.ports import ViewerCounts
+from streamer.regions import Line, Zone
 from streamer.runner import StreamRunner
 from streamer.types import StreamState
 from streamer.worker import LEAVE_S, RELOAD_FAILED_S, REPORT_S, Worker
