@@ -27,6 +27,8 @@ from streamer.metrics import LATENCY_BUCKETS_S, Histogram, Number, prometheus_te
 from streamer.network import WebRtcConfig
 from web.api import Surroundings, refusals, router
 from web.assets import FOLDER
+from web.cors import ForeignPlayers
+from web.ice import ice_routes
 from web.problems import Refused, problem
 from web.security import Guard, check_bind
 from web.store import Store
@@ -109,6 +111,7 @@ def create_app(
     def viewers(stream: str) -> int | None:
         return None if whep is None else whep.viewers(stream)
 
+    app.include_router(ice_routes(settings.webrtc))
     app.include_router(router(Surroundings(store, clock, settings.media_root, viewers, stopping)))
     _add_probes(app, store, clock, viewer, metrics, whep)
     if whep is not None:
@@ -117,6 +120,7 @@ def create_app(
     app.mount("/", viewer)
     app.add_middleware(Counted, metrics=metrics)
     app.add_middleware(Guard, token=settings.token, clock=clock)
+    app.add_middleware(ForeignPlayers, open_=not (settings.token or settings.tokens))
     return app
 
 

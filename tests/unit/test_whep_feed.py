@@ -9,7 +9,8 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 import orjson
 
 from streamer.client import VideoPacket
-from web.feed import GROUP_PACKETS, QUEUE_PACKETS, StreamFeed, Subscription
+from web.feed import GROUP_PACKETS, StreamFeed
+from web.subscription import QUEUE_PACKETS, Subscription
 
 
 def packet(n: int, *, key: bool = False, epoch: int = 1, pts90k: int | None = None) -> VideoPacket:
@@ -30,13 +31,13 @@ class Script:
     async def has_stream(self, stream: str) -> bool:
         return True
 
-    async def tails(self, stream: str) -> tuple[str, str]:
+    async def tails(self, stream: str, codec: str) -> tuple[str, str]:
         return "tail", "0-0"
 
-    async def fresh_group(self, stream: str) -> Sequence[VideoPacket]:
+    async def fresh_group(self, stream: str, codec: str) -> Sequence[VideoPacket]:
         return self.group
 
-    async def read_video(self, stream: str, after: str, block_ms: int) -> Sequence[VideoPacket]:
+    async def read_video(self, stream: str, after: str, block_ms: int, codec: str) -> Sequence[VideoPacket]:
         self.reads.append(after)
         item = await self.video.get()
         if isinstance(item, Exception):
@@ -49,13 +50,13 @@ class Script:
     async def state(self, stream: str) -> Mapping[str, str]:
         return self.state_hash
 
-    async def keep_watched(self, stream: str, ttl_s: int) -> None:
+    async def keep_watched(self, stream: str, ttl_s: int, codec: str) -> None:
         self.watches += 1
         if self.failing_watches:
             self.failing_watches -= 1
             raise ConnectionError("away")
 
-    async def request_keyframe(self, stream: str) -> None:
+    async def request_keyframe(self, stream: str, codec: str) -> None:
         self.keys += 1
 
 
@@ -217,7 +218,7 @@ def test_a_store_that_swallows_a_cancelling_does_not_hold_the_end_up() -> None:
     async def scene(feed: StreamFeed, script: Script) -> None:
         swallowed = 0
 
-        async def deaf(stream: str, after: str, block_ms: int) -> Sequence[VideoPacket]:
+        async def deaf(stream: str, after: str, block_ms: int, codec: str) -> Sequence[VideoPacket]:
             nonlocal swallowed
             try:
                 await asyncio.sleep(60)
