@@ -132,19 +132,15 @@ def with_addresses(answer: str, addresses: Sequence[str]) -> str:
     candidates stay, and come first by their priority: in the same network they are the shorter way.
     """
     out: list[str] = []
-    seen = {(found.address, found.port) for found in candidates(answer)}
+    own = {(found.address, found.port) for found in candidates(answer)}
     for line in answer.replace("\r\n", "\n").split("\n"):
         out.append(line)
         fields = line.split()
         if not line.startswith("a=candidate:") or fields[7:8] != ["host"] or fields[2].lower() != "udp":
             continue
+        version = ipaddress.ip_address(fields[4]).version
         for i, address in enumerate(addresses, 1):
-            at = (address, int(fields[5]))
-            if (
-                ipaddress.ip_address(address).version == ipaddress.ip_address(fields[4]).version
-                and at not in seen
-            ):
-                seen.add(at)
+            if ipaddress.ip_address(address).version == version and (address, int(fields[5])) not in own:
                 foundation = hashlib.sha256(f"host {address}".encode()).hexdigest()[:16]
                 priority = max(1, int(fields[3]) - (i << 8))  # the local preference, one lower each
                 out.append(

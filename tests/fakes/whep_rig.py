@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import time
 from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
+from contextvars import ContextVar
 from fractions import Fraction
 from typing import Any
 
@@ -22,6 +23,7 @@ from streamer.clock import SystemClock
 from streamer.network import WebRtcConfig
 from streamer.sinks.video import VideoPublisher
 from streamer.types import FrameRef
+from web.ports import MediaLoop
 from web.problems import Refused
 from web.whep import WhepServer
 
@@ -134,6 +136,18 @@ class Camera:
         self._seq = 0
 
 
+_player_asks: ContextVar[bool] = ContextVar("player_asks", default=False)
+
+
+class ServersLoop(MediaLoop):
+    """The server's loop, on which players live too; but their sockets are not the server's and take any port."""
+
+    async def create_datagram_endpoint(self, *args: Any, **options: Any) -> Any:
+        if _player_asks.get():
+            return await asyncio.SelectorEventLoop.create_datagram_endpoint(self, *args, **options)
+        return await super().create_datagram_endpoint(*args, **options)
+
+
 class Player:
     """A WHEP player: offers, plays, keeps what it saw as (pts in RTP ticks, left edge of the bar)."""
 
@@ -189,7 +203,9 @@ class Player:
                 self.pictures.append((stamp, int(np.argmax(row > 140))))
 
     async def offer(self) -> str:
+        token = _player_asks.set(True)
         await self.pc.setLocalDescription(await self.pc.createOffer())
+        _player_asks.reset(token)
         return self.pc.localDescription.sdp
 
     async def open(self, http: httpx.AsyncClient) -> httpx.Response:
