@@ -27,7 +27,6 @@ from streamer.metrics import LATENCY_BUCKETS_S, Histogram, Number, prometheus_te
 from streamer.network import WebRtcConfig
 from web.api import Surroundings, refusals, router
 from web.assets import FOLDER
-from web.cors import ForeignPlayers
 from web.ice import ice_routes
 from web.problems import Refused, problem
 from web.security import Guard, check_bind
@@ -120,7 +119,6 @@ def create_app(
     app.mount("/", viewer)
     app.add_middleware(Counted, metrics=metrics)
     app.add_middleware(Guard, token=settings.token, clock=clock)
-    app.add_middleware(ForeignPlayers, open_=not (settings.token or settings.tokens))
     return app
 
 

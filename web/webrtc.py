@@ -76,8 +76,8 @@ def host_addresses(use_ipv4: bool, use_ipv6: bool) -> list[str]:
 aioice.ice.get_host_addresses = host_addresses
 
 
-class NoPort(Exception):
-    """The UDP ports of the configuration are used up."""
+class NoWay(Exception):
+    """No address to be reached at could be had; the message says why."""
 
 
 def rtc_configuration(network: WebRtcConfig) -> RTCConfiguration:
@@ -188,7 +188,7 @@ class Peer:
         """The answer to a WHEP offer, this host's further `addresses` among its candidates.
 
         `feed_of` gives the feed of the codec that the offer can play. Raises BadOffer (NoCodec for want of a codec),
-        NoPort if the configured UDP ports are used up.
+        NoWay if this side has no address to offer.
         """
         offer, self.codec = one_codec(offer)
         self._offer_ufrag = ice_ufrag(offer)
@@ -208,10 +208,19 @@ class Peer:
         with noting_shortage() as short:
             await self._pc.setLocalDescription(answer)
         sdp: str = self._pc.localDescription.sdp
-        if short and not any(found.kind == "relay" for found in candidates(sdp)):
-            raise NoPort(short[0])
+        self._need_a_way(sdp, short)
         self._hook(sender, feed, subscription)
         return with_addresses(sdp, addresses)
+
+    def _need_a_way(self, sdp: str, short: list[str]) -> None:
+        """Raises NoWay if an address had no port left (`short`), or no candidate was found at all."""
+        kinds = {found.kind for found in candidates(sdp)}
+        if short and "relay" not in kinds:
+            raise NoWay(f"all UDP ports of {self._network.udp_ports} are in use on {short[0]}")
+        if not kinds:
+            raise NoWay(
+                "the TURN server gave no address" if self._network.relay_only else "this host has no address"
+            )
 
     def _hook(self, sender: RTCRtpSender, feed: StreamFeed, subscription: Subscription) -> None:
         self._origin = RtpOrigin(sender, self._on_origin)

@@ -1,8 +1,9 @@
 """WHEP: how a player asks for a stream. POST an offer, get the answer; PATCH candidates; DELETE at the end.
 
 By draft-ietf-wish-whep, in the manner of RFC 9725 where it is silent: the ICE session's tag, `Link` with the STUN and
-TURN servers, 503 with Retry-After when full, 422 for an ICE restart, which is not supported. A player of another origin
-gets its CORS headers from `web.cors`. Sessions whose viewer vanished without a word end after ten seconds of silence.
+TURN servers, 503 with Retry-After when full, 422 for an ICE restart, which is not supported. What a player of another
+origin may do is decided at the door, `web.security`. Sessions whose viewer vanished without a word end after ten
+seconds of silence.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ from web.feed import StreamFeed, VideoStore
 from web.ice import Addresses, link_header
 from web.problems import Refused
 from web.sdp import BadOffer, Codec, NoCodec
-from web.webrtc import NoPort, Peer
+from web.webrtc import NoWay, Peer
 
 log = logging.getLogger(__name__)
 
@@ -98,7 +99,7 @@ class WhepServer:
                 )
             except BaseException as error:
                 await peer.close()
-                raise _refusal(error, self._network) from None
+                raise _refusal(error) from None
         finally:
             self._opening -= 1
         self._peers[peer.session] = peer
@@ -181,19 +182,6 @@ class WhepServer:
             await self._end(self._session(stream, session))
             return Response(status_code=200)
 
-        async def no_such_verb(stream: str, request: Request, session: str = "") -> Response:
-            allowed = "DELETE, OPTIONS, PATCH" if session else "OPTIONS, POST"
-            what = f"{request.method} is not for this address"
-            raise Refused(405, what, mend=f"use one of {allowed}", headers={"Allow": allowed})
-
-        # Else the page, which answers all that no route takes, would say that it has no such page.
-        for path, verbs in (
-            ("", ("GET", "HEAD", "PUT", "PATCH", "DELETE")),
-            ("/{session}", ("GET", "HEAD", "PUT", "POST")),
-        ):
-            router.add_api_route(
-                f"/{{stream}}/whep{path}", no_such_verb, methods=list(verbs), include_in_schema=False
-            )
         return router
 
     def _links(self) -> dict[str, str]:
@@ -205,16 +193,15 @@ def _busy(what: str, mend: str = "ask again in a moment") -> Refused:
     return Refused(503, what, mend=mend, headers={"Retry-After": str(RETRY_AFTER_S)})
 
 
-def _refusal(error: BaseException, network: WebRtcConfig) -> BaseException:
+def _refusal(error: BaseException) -> BaseException:
     """What a player is told of a failed offer; what is no fault of the offer stays what it is."""
     match error:
         case NoCodec():
             return Refused(406, str(error), mend="use a player that takes H.264 or VP8")
         case BadOffer():
             return Refused(400, str(error), mend="send a WebRTC offer that receives video")
-        case NoPort():
-            what = f"all UDP ports of {network.udp_ports} are in use on {error}"
-            return _busy(what, mend="ask again in a moment, or give webrtc.udp_ports a wider range")
+        case NoWay():
+            return _busy(str(error), mend="see `sightline doctor --ice`")
     return error
 
 

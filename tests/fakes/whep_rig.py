@@ -48,9 +48,18 @@ class MemoryStore:
         return self.packets["h264"]
 
     def write_packet(
-        self, stream: str, data: bytes, key: bool, pts90k: int, epoch: int, seq: int, wall_ns: int
+        self,
+        stream: str,
+        data: bytes,
+        key: bool,
+        pts90k: int,
+        epoch: int,
+        seq: int,
+        wall_ns: int,
+        codec: str = "h264",
     ) -> None:
-        self.video.append(VideoPacket(str(len(self.video) + 1), data, key, pts90k, epoch, seq))
+        kept = self.packets[codec]
+        kept.append(VideoPacket(str(len(kept) + 1), data, key, pts90k, epoch, seq, codec))
 
     async def has_stream(self, stream: str) -> bool:
         return stream == "gate"
@@ -124,12 +133,9 @@ class Camera:
     def _encode_vp8(self, picture: np.ndarray[Any, Any], pts90k: int) -> None:
         frame = av.VideoFrame.from_ndarray(picture, format="rgb24").reformat(format="yuv420p")
         frame.pts, frame.time_base = pts90k, Fraction(1, 90_000)
-        kept = self._store.packets["vp8"]
         for packet in self.vp8.encode(frame):
-            at = str(len(kept) + 1)
-            kept.append(
-                VideoPacket(at, bytes(packet), packet.is_keyframe, pts90k, self.epoch, self._seq, "vp8")
-            )
+            key = bool(packet.is_keyframe)
+            self._store.write_packet("gate", bytes(packet), key, pts90k, self.epoch, self._seq, 0, "vp8")
 
     def reconnect(self) -> None:
         self.epoch += 1
