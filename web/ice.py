@@ -1,5 +1,5 @@
 """How this host's media is reached, put into words for each side: names to addresses, STUN and TURN servers for our
-own sockets (`own_servers`), for WHEP players (`link_header`) and for our page (`GET /api/v1/ice`).
+own sockets (`OwnServers`), for WHEP players (`link_header`) and for our page (`GET /api/v1/ice`).
 
 A server's password goes to whoever may watch and to nobody else: it stays out of every repr and log.
 """
@@ -10,7 +10,7 @@ import asyncio
 import logging
 import re
 import socket
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 
 from fastapi import APIRouter
 from pydantic import BaseModel, Field
@@ -21,6 +21,8 @@ log = logging.getLogger(__name__)
 
 RESOLVE_AGAIN_S = 60.0
 RESOLVE_WITHIN_S = 2.0
+SLOW_S = 3.0  # a server that answers is there in a second
+REST_S = 60.0
 # What aioice can talk to: no IPv6 literals, no DTLS to STUN, TURN over UDP, TCP and TLS.
 _OURS = re.compile(
     r"(?:stun:[^?:\[\]]+(?::\d+)?|turn:[^?:\[\]]+(?::\d+)?(?:\?transport=(?:udp|tcp))?"
@@ -53,11 +55,33 @@ def is_ours(server: IceServer) -> bool:
     return _OURS.fullmatch(server.url) is not None
 
 
-def own_servers(servers: Iterable[IceServer]) -> list[IceServer]:
-    """The first STUN and the first TURN server that this side can use; it takes one of each."""
-    usable = [server for server in servers if is_ours(server)]
-    first = [next((s for s in usable if s.is_turn is turn), None) for turn in (False, True)]
-    return [server for server in first if server is not None]
+class OwnServers:
+    """The first STUN and the first TURN server that this side can use (aioice takes one of each), while they answer.
+
+    One that gave nothing holds every answer up for aioice's five seconds, so it rests for a minute, and viewers are
+    served without it; not the TURN server that is the only way.
+    """
+
+    def __init__(self, network: WebRtcConfig) -> None:
+        usable = [server for server in network.ice_servers if is_ours(server)]
+        first = [next((s for s in usable if s.is_turn is turn), None) for turn in (False, True)]
+        self._servers = [server for server in first if server is not None]
+        self._relay_only = network.relay_only
+        self._rests_until_s: dict[IceServer, float] = {}
+
+    def now(self, now_s: float) -> list[IceServer]:
+        """Those to ask at this time (event loop's clock)."""
+        return [s for s in self._servers if now_s >= self._rests_until_s.get(s, now_s)]
+
+    def judge(self, asked: Iterable[IceServer], kinds: Collection[str], took_s: float, now_s: float) -> None:
+        """What asking these brought: the kinds of candidates that were found, and how long it took."""
+        if took_s < SLOW_S:
+            return
+        for server in asked:
+            if ("relay" if server.is_turn else "srflx") not in kinds:
+                log.warning("%s gave no address within %.0f s", server.url, took_s)
+                if not (server.is_turn and self._relay_only):
+                    self._rests_until_s[server] = now_s + REST_S
 
 
 def link_header(servers: Iterable[IceServer], *, secrets: bool = True) -> str:

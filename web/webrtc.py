@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from fractions import Fraction
 from typing import Any
 
@@ -30,9 +30,9 @@ from aiortc.mediastreams import MediaStreamError, MediaStreamTrack
 from aiortc.sdp import candidate_from_sdp
 from av.packet import Packet
 
-from streamer.network import WebRtcConfig
+from streamer.network import IceServer, WebRtcConfig
 from web.feed import FeedPacket, StreamFeed, Subscription
-from web.ice import own_servers, secret
+from web.ice import OwnServers, secret
 from web.ports import noting_shortage
 from web.sdp import (
     BadOffer,
@@ -80,15 +80,12 @@ class NoWay(Exception):
     """No address to be reached at could be had; the message says why."""
 
 
-def rtc_configuration(network: WebRtcConfig) -> RTCConfiguration:
-    """The network in aiortc's words."""
+def rtc_configuration(network: WebRtcConfig, servers: Iterable[IceServer]) -> RTCConfiguration:
+    """The network in aiortc's words, with these of its servers."""
     # An empty list, not None: None means a public STUN server, and nobody asked for that.
-    servers = [
-        RTCIceServer(urls=server.url, username=server.username, credential=secret(server))
-        for server in own_servers(network.ice_servers)
-    ]
+    found = [RTCIceServer(urls=s.url, username=s.username, credential=secret(s)) for s in servers]
     policy = RTCIceTransportPolicy.RELAY if network.relay_only else RTCIceTransportPolicy.ALL
-    return RTCConfiguration(iceServers=servers, iceTransportPolicy=policy)
+    return RTCConfiguration(iceServers=found, iceTransportPolicy=policy)
 
 
 class PacketTrack(MediaStreamTrack):
@@ -151,7 +148,7 @@ class Peer:
     `last_seen_s` (event loop time) is when the viewer last gave a sign of life, an RTCP report.
     """
 
-    def __init__(self, session: str, stream: str, network: WebRtcConfig) -> None:
+    def __init__(self, session: str, stream: str, network: WebRtcConfig, servers: OwnServers) -> None:
         self.session = session
         self.stream = stream
         self.codec: Codec = "h264"
@@ -159,7 +156,9 @@ class Peer:
         self._feed: StreamFeed | None = None
         self._loop = asyncio.get_running_loop()
         self.began_s = self.last_seen_s = self._loop.time()
-        self._pc = RTCPeerConnection(rtc_configuration(network))
+        self._servers = servers
+        self._asked = servers.now(self.began_s)
+        self._pc = RTCPeerConnection(rtc_configuration(network, self._asked))
         self._subscription: Subscription | None = None
         self._channel: RTCDataChannel | None = None
         self._origin: RtpOrigin | None = None
@@ -205,22 +204,26 @@ class Peer:
             raise NoCodec(
                 f"no {self.codec.upper()} of the offer can be sent (the answer says {codec or 'no video'})"
             )
-        with noting_shortage() as short:
-            await self._pc.setLocalDescription(answer)
-        sdp: str = self._pc.localDescription.sdp
-        self._need_a_way(sdp, short)
+        sdp = await self._gather(answer)
         self._hook(sender, feed, subscription)
         return with_addresses(sdp, addresses)
 
-    def _need_a_way(self, sdp: str, short: list[str]) -> None:
-        """Raises NoWay if an address had no port left (`short`), or no candidate was found at all."""
+    async def _gather(self, answer: RTCSessionDescription) -> str:
+        """Bind and find this side's candidates; the answer with them. Raises NoWay."""
+        began_s = self._loop.time()
+        with noting_shortage() as short:
+            await self._pc.setLocalDescription(answer)
+        sdp: str = self._pc.localDescription.sdp
         kinds = {found.kind for found in candidates(sdp)}
+        now_s = self._loop.time()
+        self._servers.judge(self._asked, kinds, now_s - began_s, now_s)
         if short and "relay" not in kinds:
             raise NoWay(f"all UDP ports of {self._network.udp_ports} are in use on {short[0]}")
         if not kinds:
             raise NoWay(
                 "the TURN server gave no address" if self._network.relay_only else "this host has no address"
             )
+        return sdp
 
     def _hook(self, sender: RTCRtpSender, feed: StreamFeed, subscription: Subscription) -> None:
         self._origin = RtpOrigin(sender, self._on_origin)

@@ -17,7 +17,7 @@ from fastapi import APIRouter, Request, Response
 
 from streamer.network import WebRtcConfig
 from web.feed import StreamFeed, VideoStore
-from web.ice import Addresses, link_header
+from web.ice import Addresses, OwnServers, link_header
 from web.problems import Refused
 from web.sdp import BadOffer, Codec, NoCodec
 from web.webrtc import NoWay, Peer
@@ -54,6 +54,7 @@ class WhepServer:
         self._store = store
         self._network = network or WebRtcConfig()
         self._addresses = Addresses(self._network.hosts)
+        self._servers = OwnServers(self._network)
         self._max_viewers = max_viewers
         self._feeds: dict[tuple[str, Codec], StreamFeed] = {}
         self._peers: dict[str, Peer] = {}
@@ -92,7 +93,7 @@ class WhepServer:
         try:
             if not await self._store.has_stream(stream):
                 raise Refused(404, f"there is no stream {stream!r}", mend="see GET /api/v1/streams")
-            peer = Peer(secrets.token_urlsafe(16), stream, self._network)
+            peer = Peer(secrets.token_urlsafe(16), stream, self._network, self._servers)
             try:
                 answer = await peer.answer(
                     offer, lambda codec: self._feed(stream, codec), await self._addresses.now()

@@ -14,7 +14,7 @@ from streamer.network import IceServer, WebRtcConfig
 from tests.fakes.web_store import MemoryStore as WebStore
 from tests.fakes.whep_rig import SDP, Camera, MemoryStore, Player, ServersLoop, played, until
 from web.app import WebSettings, create_app
-from web.ice import Addresses, ice_view, link_header, own_servers
+from web.ice import REST_S, SLOW_S, Addresses, OwnServers, ice_view, link_header
 from web.sdp import candidates, video_codec
 from web.webrtc import HISTORY_PACKETS
 from web.whep import RETRY_AFTER_S, WhepServer
@@ -290,8 +290,20 @@ def test_passwords_stay_out_of_reprs() -> None:
     ],
 )
 def test_this_side_takes_the_first_of_each_kind_that_it_can_use(urls: list[str], own: list[str]) -> None:
-    servers = [IceServer(url=url, username="u", credential="p") for url in urls]  # type: ignore[arg-type]
-    assert [server.url for server in own_servers(servers)] == own
+    servers = tuple(IceServer(url=url, username="u", credential="p") for url in urls)  # type: ignore[arg-type]
+    assert [server.url for server in OwnServers(WebRtcConfig(ice_servers=servers)).now(0.0)] == own
+
+
+def test_a_server_that_gives_nothing_rests_for_a_minute() -> None:
+    own = OwnServers(WebRtcConfig(ice_servers=(STUN, TURN)))
+    asked = own.now(5.0)
+    own.judge(asked, {"host"}, SLOW_S - 0.1, 5.0)
+    assert own.now(5.0) == [STUN, TURN], "there was no answer, but nobody waited for it"
+    own.judge(asked, {"host", "relay"}, SLOW_S, 10.0)
+    assert (own.now(10.0), own.now(10.0 + REST_S)) == ([TURN], [STUN, TURN])
+    only_way = OwnServers(WebRtcConfig(ice_servers=(TURN,), relay_only=True))
+    only_way.judge([TURN], set(), SLOW_S, 10.0)
+    assert only_way.now(10.0) == [TURN]
 
 
 @pytest.mark.parametrize(
