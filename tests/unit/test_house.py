@@ -23,6 +23,7 @@ FORBIDDEN_NAMES = ("utils", "util", "helpers", "helper", "manager", "common", "m
 ONLY_IN = {
     "av": ("streamer.sources", "streamer.sinks.video", "streamer.world", "web.webrtc"),
     "aiortc": ("web.webrtc",),
+    "aioice": ("web.webrtc", "web.ports", "streamer.commands.doctor_ice"),
     "redis": (
         *("streamer.sinks.redis", "streamer.sinks.redis_link", "streamer.sinks.redis_events"),
         *(
