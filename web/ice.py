@@ -46,7 +46,7 @@ class IceServerView(BaseModel):
 
     urls: str
     username: str | None = None
-    credential: str | None = Field(None, repr=False)
+    credential: str | None = Field(default=None, repr=False)
 
 
 class IceView(BaseModel):

@@ -222,7 +222,7 @@ def _local_for(address: tuple[str, int], own: list[str]) -> str:
 
 def _why_not(error: Exception) -> str:
     if isinstance(error, stun.TransactionFailed):
-        code = error.response.error_code
+        code = error.response.error_code or 0
         return _REFUSALS.get(code, f"refuses (code {code})")
     if isinstance(error, socket.gaierror):
         return "its name is not known here"
