@@ -30,6 +30,7 @@ from web.api import Surroundings, refusals, router
 from web.assets import FOLDER
 from web.changes import said_of_body
 from web.evidence import evidence_router
+from web.ice import ice_routes
 from web.problems import Refused, problem
 from web.security import Guard, check_bind
 from web.store import Store
@@ -132,6 +133,7 @@ def create_app(
     def viewers(stream: str) -> int | None:
         return None if whep is None else whep.viewers(stream)
 
+    app.include_router(ice_routes(settings.webrtc))
     surroundings = Surroundings(
         store, clock, settings.media_root, viewers, stopping, stream_hosts=settings.stream_hosts
     )

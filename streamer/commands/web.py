@@ -46,6 +46,7 @@ def web(
         from streamer.client import AsyncClient
         from web.app import WebSettings, create_app
         from web.burned_routes import BurnedServer
+        from web.ports import MediaLoop
         from web.serving import WebServer
         from web.whep import WhepServer
 
@@ -63,8 +64,9 @@ def web(
                 stream_hosts=told.stream_hosts,
                 evidence=told.evidence,
             )
-            whep = WhepServer(store, max_viewers=told.max_viewers)
+            whep = WhepServer(store, network=told.webrtc, max_viewers=told.max_viewers)
             app = create_app(settings, store, whep=whep, burned=BurnedServer(store))
             await WebServer(app, proxies=told.trusted_proxies).serve(sockets=[listener])
 
-        asyncio.run(serve())
+        with asyncio.Runner(loop_factory=lambda: MediaLoop(told.webrtc.ports)) as runner:
+            runner.run(serve())
