@@ -27,7 +27,8 @@ from av.video.frame import VideoFrame
 
 from streamer.types import U8
 from web.drawing import Drawer
-from web.feed import FeedPacket, StreamFeed, Subscription, VideoStore
+from web.feed import StreamFeed, VideoStore
+from web.subscription import FeedPacket, Subscription
 
 log = logging.getLogger(__name__)
 
