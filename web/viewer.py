@@ -26,11 +26,17 @@ TITLE = "Sightline"
 PREFIXES = ("/assets/", "/static/")
 PATHS = frozenset({"/", "/theme.css", "/favicon.ico"})
 ON_LOAD = "import(new URL('/ui/viewer.js', document.baseURI)).then(({ start }) => start(element.querySelector('#sl')))"
-MODULES = ("viewer", "accuracy", "api", "events", "health", "overlay", "player", "timeline", "whep")
+STYLES = ("viewer", "stage", "feed", "pages")
+MODULES = (
+    *("viewer", "accuracy", "api", "detail", "dom", "drawing", "events", "evidence", "filters", "health"),
+    *("keys", "ledger", "manage", "markdown", "models", "objectwhy", "overlay", "picker", "player", "regions"),
+    *("router", "shapes", "switches", "taskform", "thumbnails", "timeline", "vitals", "wall", "waterfall"),
+    *("whep", "why", "words"),
+)
 HEAD = "\n".join(
     [
         '<meta name="color-scheme" content="light dark">',
-        '<link rel="stylesheet" href="/ui/viewer.css">',
+        *(f'<link rel="stylesheet" href="/ui/{name}.css">' for name in STYLES),
         # fetched beside Gradio's own scripts, so that the player starts as soon as its element is there
         *(f'<link rel="modulepreload" href="/ui/{name}.js">' for name in MODULES),
     ]
