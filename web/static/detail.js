@@ -7,7 +7,7 @@ import { href } from "./router.js";
 import { evidenceOf } from "./evidence.js";
 import { waterfall } from "./waterfall.js";
 import { WhyView } from "./why.js";
-import { dash, deedOf, sentenceOf, span, timeOf } from "./words.js";
+import { dash, sentenceOf, span, timeOf } from "./words.js";
 
 const VIEWS = [
   ["picture", "Picture"],
@@ -70,14 +70,12 @@ export class EventDetail {
   }
 
   #place(event) {
-    const deed = deedOf(event);
     return el(
       "p.sl-detail-place",
       {},
       el("b.sl-kind-word", { data: { kind: event.kind } }, event.kind),
       el("a", { href: href("camera", event.stream) }, event.stream),
       el("time", { title: new Date(event.wall_ns / 1e6).toString() }, timeOf(event.wall_ns)),
-      deed && el("span", {}, deed),
     );
   }
 

@@ -38,7 +38,7 @@ export class HealthPage {
       ["Worker", worker?.alive ? "alive" : "silent", worker?.alive ? `heartbeat ${age(worker.heartbeat_age_s)}` : beat(worker), worker?.alive ? "sl-good" : "sl-bad"],
       ["Streams live", `${running} of ${streams.length}`, "", running < streams.length ? "sl-warn" : "sl-good"],
       ["Analysed", fps(total), "all streams together"],
-      ["Not analysed", count(lost), "frames, since each stream began", lost ? "sl-warn" : ""],
+      ["Not analysed", count(lost), "frames, since their start", lost ? "sl-warn" : ""],
       ["Viewers", String(watched), "browsers on this server"],
       ["Backend", worker?.backend ?? "—", "what the models run on"],
     ];
@@ -74,9 +74,9 @@ export class HealthPage {
     return el(
       "article.sl-card",
       { data: { card: name, state: s.state } },
-      el("header", {}, el("span.sl-dot", { data: { state: s.state } }), el("h3", {}, el("a", { href: href("camera", name) }, name)), el("b", { class: `sl-state-${s.state.toLowerCase()}` }, s.state.toLowerCase()), el("span.sl-soft", {}, `frame ${age(s.last_frame_age_s)}`)),
+      el("header", {}, el("span.sl-dot", { data: { state: s.state } }), el("h3", {}, el("a", { href: href("camera", name) }, name)), el("b", { class: `sl-state-${s.state.toLowerCase()}` }, s.state.toLowerCase()), el("span.sl-soft", {}, dash(s.last_frame_age_s, (seconds) => `frame ${age(seconds)}`).replace("—", "no frame yet"))),
       down && el("p.sl-note-line.sl-bad-line", {}, [s.error_code, s.error].filter(Boolean).join(": ") || (s.live ? s.state.toLowerCase() : "the worker does not answer")),
-      el("div.sl-curves", {}, curve("Analysed", fps(s.fps), past.fps), curve("Latency p95", ms(s.latency_p95_ms), past.p95, `p50 ${ms(s.latency_p50_ms)}`)),
+      past.fps.some(isKnown) && el("div.sl-curves", {}, curve("Analysed", fps(s.fps), past.fps), curve("Latency p95", ms(s.latency_p95_ms), past.p95, dash(s.latency_p50_ms, (p50) => `p50 ${ms(p50)}`).replace("—", ""))),
       account(s.ledger),
       factList([
         ["Viewers", dash(viewers, String)],
@@ -84,13 +84,14 @@ export class HealthPage {
         ["Source", sourceOf(stream)],
         ["Model", stream.model],
         ["Backend", s.backend],
-        ["Connected", dash(s.epoch, (epoch) => (epoch === 1 ? "once" : `${epoch} times`)), "epochs: grows by one at every (re)connect"],
+        ["Connected", s.epoch && (s.epoch === 1 ? "once" : `${count(s.epoch)} times`), "epochs: grows by one at every (re)connect"],
       ]),
       el("section.sl-accuracy", { "aria-label": `Accuracy of ${name}`, hidden: true }),
     );
   }
 }
 
+const isKnown = (value) => value !== null && value !== undefined;
 const beat = (worker) => (worker?.heartbeat_age_s === null || worker?.heartbeat_age_s === undefined ? "none has started yet" : `last heartbeat ${span(worker.heartbeat_age_s)} ago`);
 
 function viewerVideo({ viewer_video: how, viewer_video_why: why }) {
@@ -99,7 +100,7 @@ function viewerVideo({ viewer_video: how, viewer_video_why: why }) {
 }
 
 function account(ledger) {
-  if (!ledger) return el("p.sl-soft", {}, "No frames yet.");
+  if (!ledger?.in && !ledger?.emitted) return "";
   const { entered, parts } = ledgerOf(ledger);
   const whole = Math.max(1, parts.reduce((sum, part) => sum + part.count, 0));
   const bar = el("div.sl-ledger", { role: "img", "aria-label": parts.map((part) => `${part.words} ${part.count}`).join(", ") });
@@ -113,11 +114,11 @@ function account(ledger) {
 }
 
 function curve(name, value, past, below = "") {
-  const known = past.filter((each) => each !== null && each !== undefined);
+  const known = past.filter(isKnown);
   const most = Math.max(1e-9, ...known) * 1.15;
   const step = WIDE / (KEEP - 1);
   const left = WIDE - (past.length - 1) * step;
-  const points = past.map((each, i) => (each === null || each === undefined ? "" : `${(left + i * step).toFixed(1)},${(HIGH - (each / most) * HIGH).toFixed(1)}`));
+  const points = past.map((each, i) => (!isKnown(each) ? "" : `${(left + i * step).toFixed(1)},${(HIGH - (each / most) * HIGH).toFixed(1)}`));
   return el(
     "dl.sl-curve",
     {},

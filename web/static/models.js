@@ -6,7 +6,7 @@ import { markdown } from "./markdown.js";
 import { href } from "./router.js";
 
 const MEASURED = ["measured", "shown"]; // parts of a card that are headline numbers
-const HIDDEN = new Set(["name", "text", "shown", "measured_in_full", "recipe", "curve"]);
+const HIDDEN = new Set(["name", "task", "text", "shown", "measured_in_full", "recipe", "curve"]);
 
 export class ModelsPage {
   #turn = 0;

@@ -114,7 +114,7 @@ export class Regions {
       ),
       el("div.sl-region-more", {},
         el("label", {}, "Only these classes", el("input", { name: "labels", value: shape.labels.join(", "), placeholder: "all", list: "sl-labels", autocomplete: "off", oninput: changed((v) => (shape.labels = commas(v))) })),
-        shape.kind === "zone" && el("label", {}, "Event after a stay of", el("span.sl-unit", {}, el("input", { name: "dwell_s", value: shape.dwell_s ?? "", inputmode: "decimal", placeholder: "—", oninput: changed((v) => (shape.dwell_s = v === "" ? null : Number(v.replace(",", ".")))) }), "s")),
+        shape.kind === "zone" && el("label", {}, "Dwell event after", el("span.sl-unit", {}, el("input", { name: "dwell_s", value: shape.dwell_s ?? "", inputmode: "decimal", placeholder: "—", oninput: changed((v) => (shape.dwell_s = v === "" ? null : Number(v.replace(",", ".")))) }), "s")),
       ),
     );
     row.shape = shape;

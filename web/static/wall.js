@@ -45,6 +45,9 @@ export class Wall {
       caption(player, stream);
     });
     this.root.dataset.count = streams.length;
+    const columns = Math.ceil(Math.sqrt(streams.length));
+    this.root.style.setProperty("--columns", columns || 1);
+    this.root.style.setProperty("--rows", Math.ceil(streams.length / columns) || 1);
   }
 
   redraw() {
@@ -87,6 +90,7 @@ export class Wall {
 
 function caption(player, { state: s }) {
   if (s.width && s.height) sized(player.tile, s.width, s.height); // so the layout does not jump at the first picture
+  player.tile.dataset.state = s.state;
   const running = s.state === "RUNNING";
   const told = running ? `${dash(s.fps, (v) => v.toFixed(1))} fps · ${age(s.last_frame_age_s)}` : s.state.toLowerCase();
   const place = player.tile.querySelector(".sl-told");
