@@ -60,6 +60,15 @@ class Whep(Protocol):
     async def aclose(self) -> None: ...
 
 
+class Pictures(Protocol):
+    """Burned-in pictures for players that cannot draw."""
+
+    @property
+    def router(self) -> APIRouter: ...
+
+    async def aclose(self) -> None: ...
+
+
 class WebMetrics:
     """What this process counts of itself."""
 
@@ -73,9 +82,14 @@ class WebMetrics:
 
 
 def create_app(
-    settings: WebSettings, store: Store, *, whep: Whep | None = None, clock: Clock | None = None
+    settings: WebSettings,
+    store: Store,
+    *,
+    whep: Whep | None = None,
+    burned: Pictures | None = None,
+    clock: Clock | None = None,
 ) -> FastAPI:
-    """The application. `store` and `whep` live as long as it does: both are closed at its end.
+    """The application. `store`, `whep` and `burned` live as long as it does: all are closed at its end.
 
     Raises ConfigError if others could reach `settings.host` without a token.
     """
@@ -92,6 +106,8 @@ def create_app(
         stopping.set()
         if whep is not None:
             await whep.aclose()
+        if burned is not None:
+            await burned.aclose()
         await store.aclose()
 
     app = FastAPI(
@@ -113,6 +129,8 @@ def create_app(
     _add_probes(app, store, clock, viewer, metrics, whep)
     if whep is not None:
         app.include_router(whep.router)
+    if burned is not None:
+        app.include_router(burned.router)
     app.mount("/ui", StaticFiles(directory=FOLDER), name="ui")
     app.mount("/", viewer)
     app.add_middleware(Counted, metrics=metrics)

@@ -26,12 +26,16 @@ TITLE = "Sightline"
 PREFIXES = ("/assets/", "/static/")
 PATHS = frozenset({"/", "/theme.css", "/favicon.ico"})
 ON_LOAD = "import(new URL('/ui/viewer.js', document.baseURI)).then(({ start }) => start(element.querySelector('#sl')))"
-STYLES = ("viewer", "stage", "feed", "pages")
+STYLES = ("viewer", "stage", "player", "feed", "pages")
+PLAYER = (
+    *("grids", "held", "layers", "liveness", "overlay", "palette", "player", "presenter", "timeline", "whep"),
+    "zones",
+)
 MODULES = (
     *("viewer", "accuracy", "api", "detail", "dom", "drawing", "events", "evidence", "filters", "health"),
-    *("keys", "ledger", "manage", "markdown", "models", "objectwhy", "overlay", "picker", "player", "regions"),
-    *("router", "shapes", "switches", "taskform", "thumbnails", "timeline", "vitals", "wall", "waterfall"),
-    *("whep", "why", "words"),
+    *("keys", "ledger", "manage", "markdown", "models", "objectwhy", "picker", "regions", "router", "shapes"),
+    *("switches", "taskform", "thumbnails", "vitals", "wall", "waterfall", "why", "words"),
+    *PLAYER,
 )
 HEAD = "\n".join(
     [

@@ -47,6 +47,7 @@ def web(
 
         from streamer.client import AsyncClient
         from web.app import WebSettings, create_app
+        from web.burned_routes import BurnedServer
         from web.serving import WebServer
         from web.whep import WhepServer
 
@@ -61,7 +62,8 @@ def web(
                 webrtc=told.webrtc,
                 max_viewers=told.max_viewers,
             )
-            app = create_app(settings, store, whep=WhepServer(store, max_viewers=told.max_viewers))
+            whep = WhepServer(store, max_viewers=told.max_viewers)
+            app = create_app(settings, store, whep=whep, burned=BurnedServer(store))
             await WebServer(app).serve(sockets=[listener])
 
         asyncio.run(serve())

@@ -21,7 +21,7 @@ FORBIDDEN_NAMES = ("utils", "util", "helpers", "helper", "manager", "common", "m
 
 # library -> the modules (with all below them) that alone may import it
 ONLY_IN = {
-    "av": ("streamer.sources", "streamer.sinks.video", "streamer.world", "web.webrtc"),
+    "av": ("streamer.sources", "streamer.sinks.video", "streamer.world", "web.webrtc", "web.burned"),
     "aiortc": ("web.webrtc",),
     "redis": (
         *("streamer.sinks.redis", "streamer.sinks.redis_link", "streamer.sinks.redis_events"),
