@@ -1,7 +1,7 @@
-"""What the page asks of a server beside streams and events, answered from here: who am I, models, evidence, why, PATCH.
+"""What the page asks of a server beside streams and events, answered from here: who am I, models, evidence, why.
 
-Installed on a Playwright page, so that a test says what the server knows and reads what the page sent. Pictures are of the
-synthetic street; what is not set up answers 404 in words, as the server does.
+Installed on a Playwright page, so that a test says what the server knows and reads what the page sent. Pictures are
+of the synthetic street; what is not set up answers 404 in words, as the server does.
 """
 
 from __future__ import annotations
@@ -22,27 +22,43 @@ from streamer.world import World, WorldConfig
 
 GRID_HW = (9, 16)
 HEIGHT, WIDTH = 360, 640
+TEXT = """# street-nano
+
+Finds **people** and cars.
+
+| | clear |
+|---|---|
+| AP50 | 0.877 |
+
+- `sightline eval`
+"""
 CARD = {
     "name": "street-nano",
-    "shown": {
-        "task": "track",
-        "parameters": 3_027_222,
-        "data": "streamer.world; the training split",
-        "measured": {"AP50 clear": 0.877, "HOTA clear": 0.537, "mask IoU": 0.655},
-    },
-    "text": "# street-nano\n\nFinds **people** and cars.\n\n| | clear |\n|---|---|\n| AP50 | 0.877 |\n\n- `sightline eval`\n",
+    "family": "street",
+    "task": "track",
+    "size_bytes": 6_100_000,
+    "input_hw": [144, 256],
+    "labels": ["person", "car"],
+    "attention": True,
+    "shown": {"AP50 clear": 0.877, "HOTA clear": 0.537, "mask IoU": 0.655},
+    "data": "the training split",
+    "text": TEXT,
 }
 
 
 def street_jpeg(seed: int = 7) -> bytes:
     """One picture of a street, HEIGHT x WIDTH."""
-    picture, _ = World(WorldConfig(seed=seed, height=HEIGHT, width=WIDTH, fps=12.5, people=5, vehicles=3)).step()
+    picture, _ = World(
+        WorldConfig(seed=seed, height=HEIGHT, width=WIDTH, fps=12.5, people=5, vehicles=3)
+    ).step()
     out = io.BytesIO()
     Image.fromarray(picture).save(out, "JPEG", quality=85)
     return out.getvalue()
 
 
-def why_view(*, track_id: int = 7, picture: str | None = None, wall_ns: int = 1_700_000_000_000_000_000) -> dict[str, Any]:
+def why_view(
+    *, track_id: int = 7, picture: str | None = None, wall_ns: int = 1_700_000_000_000_000_000
+) -> dict[str, Any]:
     """A why answer: heat about the middle, each cell of the picture looks at itself, similarity that falls a little."""
     rows, columns = GRID_HW
     y, x = np.mgrid[0:rows, 0:columns]

@@ -9,6 +9,7 @@ import { waterfall } from "./waterfall.js";
 import { WhyView } from "./why.js";
 import { dash, sentenceOf, span, timeOf } from "./words.js";
 
+const CLIP_RETRY_MS = 2000;
 const VIEWS = [
   ["picture", "Picture"],
   ["clip", "Clip"],
@@ -88,9 +89,9 @@ export class EventDetail {
       stage.append(el("p.sl-quiet", { role: "status" }, "Fetching the evidence…"));
       return;
     }
-    const offered = VIEWS.filter(([name]) => found[name]);
+    const offered = VIEWS.filter(([name]) => found[name] || (name === "clip" && found.clip_pending));
     if (!offered.length) {
-      const words = found.refusal ?? missing(event);
+      const words = found.refusal ?? missing(found);
       stage.replaceWith(el("p.sl-note-line", { role: "note" }, words));
       return;
     }
@@ -108,12 +109,25 @@ export class EventDetail {
     choose(offered.some(([name]) => name === this.#view) ? this.#view : offered[0][0]);
   }
 
-  #viewOf(name, { event, path }) {
+  #viewOf(name, { event, path, clip_pending: pending }) {
     if (name === "picture") return evidenceOf(event, path ?? [], pictureUrl(event.id));
-    if (name === "clip") return clip(event);
+    if (name === "clip") return pending ? this.#awaited(event.id) : clip(event);
     const why = new WhyView({ picture: pictureUrl(event.id), wallNs: event.wall_ns });
     why.ask(() => whyOfEvent(event.id));
     return why.root;
+  }
+
+  /** A clip ends some seconds after its event: ask again until it is there, or until somebody looks elsewhere. */
+  #awaited(id) {
+    const place = el("p.sl-note-line", { role: "status" }, "The clip is in the making…");
+    setTimeout(async () => {
+      if (!place.isConnected || id !== this.#id) return;
+      const found = await getEvent(id).catch(() => null);
+      if (!place.isConnected || id !== this.#id) return;
+      if (found && !found.clip && !found.clip_pending) place.textContent = `There is no clip: ${found.no_clip ?? "it could not be made"}`;
+      else place.replaceWith(found?.clip ? clip(found.event) : this.#awaited(id));
+    }, CLIP_RETRY_MS);
+    return place;
   }
 
   #numbers(event) {
@@ -149,9 +163,10 @@ export class EventDetail {
 
 const short = (value) => (/^[0-9a-f]{24,}$/.test(value) ? `${value.slice(0, 12)}…` : value);
 
-function missing(event) {
+function missing({ event, no_picture: words }) {
   const own = event.track_id === null || event.track_id === undefined;
-  return own ? "An event of the stream itself: there is no object to show." : "No picture of this event is kept.";
+  if (own) return "An event of the stream itself: there is no object to show.";
+  return words ? `There is no picture of this event: ${words}` : "No picture of this event is kept.";
 }
 
 function clip(event) {

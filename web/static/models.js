@@ -45,7 +45,7 @@ function card(model, users) {
   return el(
     "article.sl-card.sl-model",
     { data: { model: model.name } },
-    el("header", {}, el("h3", {}, model.name), shown.task && el("span.sl-tag", {}, shown.task), el("span.sl-users", {}, users.length ? ["used by ", users.flatMap(({ name }, i) => [i ? ", " : "", el("a", { href: href("camera", name) }, name)])] : "not in use")),
+    el("header", {}, el("h3", {}, model.name), (model.task ?? shown.task) && el("span.sl-tag", {}, model.task ?? shown.task), el("span.sl-users", {}, users.length ? ["used by ", users.flatMap(({ name }, i) => [i ? ", " : "", el("a", { href: href("camera", name) }, name)])] : "not in use")),
     numbers.length > 0 && el("div.sl-numbers", {}, numbers.map(number)),
     rest,
     model.text && el("details.sl-card-text", {}, el("summary", {}, "Model card"), el("div.sl-markdown", {}, markdown(model.text))),
@@ -70,6 +70,9 @@ function number([name, value]) {
 /** What a card says in words, [name, text]; numbers and nested parts are left to others. */
 function plainOf(part) {
   return Object.entries(part).flatMap(([name, value]) => {
+    if (name === "size_bytes") return [["size", `${(value / 1e6).toFixed(1)} MB`]];
+    if (name === "input_hw" && value) return [["picture", `${value[1]}×${value[0]}`]];
+    if (name === "attention") return [["asked why", value ? "it can show where it looked" : "it has no attention to show"]];
     if (name === "parameters" && typeof value === "number") return [[name, value >= 1e6 ? `${(value / 1e6).toFixed(2)} M` : value.toLocaleString("en")]];
     if (typeof value === "string") return [[name, value]];
     if (Array.isArray(value) && value.length && value.every((each) => typeof each === "string")) return [[name, value.join(", ")]];

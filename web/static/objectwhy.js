@@ -25,6 +25,9 @@ export class ObjectWhy {
     const place = this.dialog.querySelector(".sl-why-place");
     place.replaceChildren(facts);
     if (!this.dialog.open) this.dialog.showModal();
+    const player = this.player(stream);
+    player?.select(track); // marked for as long as it is spoken of
+    this.dialog.addEventListener("close", () => player?.select(null), { once: true });
     if (!this.mayAsk()) return; // one who may only look must not set the engine to work
     place.append(why.root);
     const view = await why.ask(() => whyOfTrack(stream, track));
@@ -33,7 +36,7 @@ export class ObjectWhy {
 
   #overPicture(stream, query) {
     const player = this.player(stream);
-    if (!player?.setAttention) return;
+    if (!player) return;
     this.onLayer("attention");
     player.setAttention(query);
     setTimeout(() => player.setAttention(null), SHOWN_MS);

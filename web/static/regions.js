@@ -40,7 +40,8 @@ export class Regions {
     this.#drawing = new Drawing(player.tile, () => this.#refresh());
     this.#drawing.shapes = shapesOf(stream);
     this.#before = this.#said();
-    player.setZones?.([], []); // the drawing shows them meanwhile
+    player.setZones([], []); // the drawing shows them meanwhile
+    player.tile.dataset.zones = "";
     player.tile.classList.add("sl-drawing");
     this.#build();
     this.#drawing.use(this.#drawing.shapes.length ? "pick" : "zone");
@@ -51,7 +52,7 @@ export class Regions {
     this.#drawing.close();
     this.#drawing.tile.classList.remove("sl-drawing");
     this.#drawing = null;
-    this.player.setZones?.(this.stream.zones ?? [], this.stream.lines ?? []);
+    this.player.setZones(this.stream.zones ?? [], this.stream.lines ?? []);
     this.root.replaceChildren();
   }
 

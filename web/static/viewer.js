@@ -14,7 +14,7 @@ import { Picker } from "./picker.js";
 import { Regions } from "./regions.js";
 import { follow, go, href } from "./router.js";
 import { Switches } from "./switches.js";
-import { showVitals } from "./vitals.js";
+import { showRegions, showVitals } from "./vitals.js";
 import { TILES, Wall } from "./wall.js";
 
 const POLL_MS = 1000;
@@ -240,6 +240,7 @@ class Viewer {
     this.$(".sl-underbar").hidden = names.length === 0;
     this.picker.show(this.streams, page === "camera" ? subject : null, { at, many });
     showVitals(this.$(".sl-health"), subject, this.player);
+    showRegions(this.$(".sl-inside"), subject);
     showAccuracy(this.$(".sl-accuracy"), subject);
   }
 

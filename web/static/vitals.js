@@ -1,5 +1,6 @@
 // One stream's vital numbers under its picture: what the worker says of it beside what this browser sees.
 
+import { el } from "./dom.js";
 import { ledgerOf } from "./ledger.js";
 import { age, count, dash, fps, ms } from "./words.js";
 
@@ -31,6 +32,21 @@ export function showVitals(root, stream, player) {
     root.children[i].title = title ?? "";
     dd.className = mark ?? "";
   });
+}
+
+/** How many are in each zone now, and how many crossed each line. */
+export function showRegions(root, stream) {
+  const { zone_objects: zones = {}, line_crossings: lines = {} } = stream?.state ?? {};
+  const known = stream ? [...(stream.zones ?? []), ...(stream.lines ?? [])].map(({ name }) => name) : [];
+  const words = known.flatMap((name) => {
+    if (name in zones) return [[name, `${zones[name]} inside`]];
+    return name in lines ? [[name, `${lines[name].in} in, ${lines[name].out} out`]] : [];
+  });
+  root.hidden = !words.length;
+  const said = JSON.stringify(words);
+  if (root.dataset.said === said) return;
+  root.dataset.said = said;
+  root.replaceChildren(...words.map(([name, text]) => el("span", {}, `${name} `, el("b", {}, text))));
 }
 
 function cell([name]) {

@@ -25,11 +25,7 @@ export class Wall {
   set mode(mode) {
     if (mode === this.#mode) return;
     this.#mode = mode;
-    for (const [name, player] of this.players) {
-      if (player.setMode) player.setMode(mode);
-      else if ("mode" in player) player.mode = mode;
-      else this.#replace(name, player);
-    }
+    for (const player of this.players.values()) player.setMode(mode);
   }
 
   /** Put these streams (items of GET /api/v1/streams) on the stage, in their order; others leave it. */
@@ -40,8 +36,8 @@ export class Wall {
       if (!this.players.has(stream.name)) this.players.set(stream.name, this.#newPlayer(stream));
       const player = this.players.get(stream.name);
       if (this.root.children[i] !== player.tile) this.root.insertBefore(player.tile, this.root.children[i] ?? null);
-      player.setState(stream.state);
-      if (stream.zones || stream.lines) player.setZones?.(stream.zones ?? [], stream.lines ?? []);
+      player.setState({ ...stream.state, inside: stream.state.zone_objects });
+      this.#setZones(player, stream);
       caption(player, stream);
     });
     this.root.dataset.count = streams.length;
@@ -58,17 +54,19 @@ export class Wall {
     this.show([]);
   }
 
+  /** Give the player its zones and lines, unless they are being drawn. */
+  #setZones(player, { zones = [], lines = [] }) {
+    const said = JSON.stringify([zones, lines]);
+    if (player.tile.dataset.zones === said || player.tile.classList.contains("sl-drawing")) return;
+    player.tile.dataset.zones = said;
+    player.setZones(zones, lines);
+  }
+
   #drop(name) {
     const player = this.players.get(name);
     player.close();
     player.tile.remove();
     this.players.delete(name);
-  }
-
-  #replace(name, player) {
-    const { tile, stream } = player;
-    player.close();
-    this.players.set(name, new Player(tile, stream, this.layers, { mode: this.#mode }));
   }
 
   #newPlayer(stream) {
@@ -78,7 +76,7 @@ export class Wall {
     name.textContent = stream.name;
     name.href = `#/camera/${encodeURIComponent(stream.name)}`;
     tile.querySelector(".sl-world").hidden = stream.source !== "world";
-    tile.addEventListener("sl-object", ({ detail }) => this.onObject(detail));
+    tile.addEventListener("sl-object", ({ detail }) => this.players.size === 1 && this.onObject(detail));
     tile.addEventListener("click", ({ target, defaultPrevented }) => {
       const own = target.closest("a, button");
       if (!defaultPrevented && !own && this.players.size > 1) this.onPick(stream.name);
