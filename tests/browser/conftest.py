@@ -160,7 +160,7 @@ def watching(
     answers: Answers | None = None,
     scheme: Literal["light", "dark"] = "dark",
 ) -> Iterator[Watched]:
-    """An address in a browser profile of its own, at a given size in pixels; `answers` speaks for parts of the server."""
+    """An address in a browser profile of its own, at a size in pixels; `answers` speaks for parts of the server."""
 
     def heard(line: ConsoleMessage) -> None:
         # that a picture of an event is not kept is no complaint: its row shows none

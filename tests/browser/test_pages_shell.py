@@ -1,10 +1,12 @@
-"""The page as a whole: places with addresses, the wall and its pages, health, models, a phone, and how soon it is there."""
+"""The page as a whole: addresses, the wall and its pages, health, models, a phone, and how soon it is there."""
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 
 import pytest
+from playwright.sync_api import Route
 
 from streamer.config import StreamConfig
 from tests.browser.conftest import STREAM, LiveSite, Watched, event_of
@@ -15,7 +17,9 @@ Open = Callable[..., Watched]
 READY = "#sl[data-ready][data-role=manage]"
 WIDER = "document.documentElement.scrollWidth - document.documentElement.clientWidth"
 HIDDEN_TEXT = """() => [...document.querySelectorAll('#sl button, #sl dd, #sl a')]
-  .filter((each) => each.offsetParent && each.scrollWidth > each.clientWidth + 1 && getComputedStyle(each).overflow === 'visible'
+  .filter((each) => each.offsetParent && each.scrollWidth > each.clientWidth + 1
+    && getComputedStyle(each).overflow === 'visible'
+    
     && each.clientWidth > 0 && getComputedStyle(each).display !== 'inline')
   .map((each) => each.outerHTML.slice(0, 120))"""
 
@@ -136,10 +140,8 @@ def test_health_tells_each_stream_its_losses_and_the_worker(site: LiveSite, open
         site.do(lambda: site.store.states.update({STREAM: keep}))
 
 
-def _with_ledger(route, ledger: str) -> None:  # type: ignore[no-untyped-def]
+def _with_ledger(route: Route, ledger: str) -> None:
     """What the server says, with counts and how viewers get their video."""
-    import json
-
     answer = route.fetch()
     body = answer.json()
     for stream in body["streams"]:
@@ -157,11 +159,8 @@ def test_models_show_cards_numbers_and_text_and_refusals_in_words(site: LiveSite
     page = open_page(f"{site.url}/#/models", answers=answers).page
     card = page.locator("[data-model=street-nano]")
     card.wait_for()
-    assert (
-        "0.877" in card.inner_text()
-        and "6.1 MB" in card.inner_text()
-        and f"used by {STREAM}" in card.inner_text()
-    )
+    card.locator(f":text('used by {STREAM}')").wait_for()
+    assert "0.877" in card.inner_text() and "6.1 MB" in card.inner_text()
     card.locator("summary").click()
     assert (
         card.locator("td:text-is('0.877')").is_visible()

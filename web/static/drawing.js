@@ -26,7 +26,7 @@ export class Drawing {
     this.svg.addEventListener("pointerup", () => this.#up());
     this.svg.addEventListener("pointercancel", () => this.#up());
     this.svg.addEventListener("dblclick", (event) => this.#doubled(event));
-    this.svg.addEventListener("click", (event) => event.preventDefault()); // the tile's own clicks rest meanwhile
+    this.svg.addEventListener("click", (event) => event.stopPropagation()); // the tile and its player rest meanwhile
     this.observer = new ResizeObserver(() => this.draw());
     this.observer.observe(tile);
   }

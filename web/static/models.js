@@ -15,6 +15,17 @@ export class ModelsPage {
     this.root = root;
   }
 
+  /** Say of each model which of `streams` use it. */
+  tellUsers(streams) {
+    for (const place of this.root.querySelectorAll(".sl-users")) {
+      const names = streams.filter((stream) => stream.model === place.dataset.users).map(({ name }) => name);
+      if (place.dataset.said === JSON.stringify(names)) continue;
+      place.dataset.said = JSON.stringify(names);
+      const links = names.map((name, i) => [i ? ", " : "used by ", el("a", { href: href("camera", name) }, name)]);
+      place.replaceChildren(...(names.length ? links.flat() : ["not in use"]));
+    }
+  }
+
   async show(streams) {
     const turn = ++this.#turn;
     const head = el("div.sl-page-head", {}, el("h2", {}, "Models"), el("p.sl-soft", {}, "Measured on the synthetic world: not your camera."));
@@ -27,9 +38,10 @@ export class ModelsPage {
       return;
     }
     if (turn !== this.#turn) return;
-    const used = (model) => streams().filter((stream) => stream.model === model);
-    const sorted = [...models].sort((a, b) => used(b.name).length - used(a.name).length || a.name.localeCompare(b.name));
-    this.root.replaceChildren(head, sorted.length ? el("div.sl-cards.sl-model-cards", {}, sorted.map((model) => card(model, used(model.name)))) : el("p.sl-quiet", {}, "The worker has not said yet which models it knows."));
+    const inUse = new Set(streams().map(({ model }) => model));
+    const sorted = [...models].sort((a, b) => inUse.has(b.name) - inUse.has(a.name) || a.name.localeCompare(b.name));
+    this.root.replaceChildren(head, sorted.length ? el("div.sl-cards.sl-model-cards", {}, sorted.map(card)) : el("p.sl-quiet", {}, "The worker has not said yet which models it knows."));
+    this.tellUsers(streams());
   }
 
   hide() {
@@ -38,14 +50,14 @@ export class ModelsPage {
   }
 }
 
-function card(model, users) {
+function card(model) {
   const { shown = {} } = model;
   const numbers = numbersOf(shown);
   const rest = factList([...plainOf(model), ...plainOf(shown)].filter(([name]) => !HIDDEN.has(name)).map(([name, value]) => [said(name), value]));
   return el(
     "article.sl-card.sl-model",
     { data: { model: model.name } },
-    el("header", {}, el("h3", {}, model.name), (model.task ?? shown.task) && el("span.sl-tag", {}, model.task ?? shown.task), el("span.sl-users", {}, users.length ? ["used by ", users.flatMap(({ name }, i) => [i ? ", " : "", el("a", { href: href("camera", name) }, name)])] : "not in use")),
+    el("header", {}, el("h3", {}, model.name), (model.task ?? shown.task) && el("span.sl-tag", {}, model.task ?? shown.task), el("span.sl-users", { data: { users: model.name } })),
     numbers.length > 0 && el("div.sl-numbers", {}, numbers.map(number)),
     rest,
     model.text && el("details.sl-card-text", {}, el("summary", {}, "Model card"), el("div.sl-markdown", {}, markdown(model.text))),

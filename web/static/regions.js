@@ -76,7 +76,7 @@ export class Regions {
     this.root.replaceChildren(
       el("header.sl-panel-head", {}, el("h2", {}, "Zones and lines"), el("span.sl-soft", {}, this.stream.name)),
       el("div.sl-panel-body", {}, this.tools, this.hint, this.list, known),
-      el("footer.sl-panel-foot", {}, this.error, el("div.sl-actions", {}, el("button.sl-button", { type: "button", onclick: () => this.onDone() }, "Cancel"), this.save)),
+      el("div.sl-panel-foot", {}, this.error, el("div.sl-actions", {}, el("button.sl-button", { type: "button", onclick: () => this.onDone() }, "Cancel"), this.save)),
     );
   }
 

@@ -221,6 +221,7 @@ class Viewer {
     this.events.filters.cameras(names);
     this.#stage(page, names);
     if (page === "health") this.health.show(this.streams, this.worker);
+    if (page === "models") this.models.tellUsers(this.streams);
     const player = this.subject && this.players.get(name);
     if (drawing && player) this.regions.show(this.subject, player);
     else this.regions.hide();
