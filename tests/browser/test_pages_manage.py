@@ -33,6 +33,8 @@ def fresh(page: Page, answers: Answers) -> Iterator[Page]:
     answers.refuse_patch = ""
     page.evaluate(f"location.hash = '#/camera/{STREAM}'")
     page.wait_for_selector(".sl-camera-tools")
+    # what a test saved went no further than `answers`: the next poll brings the server's word back
+    page.wait_for_function("!window.sightline.streams[0].zones?.length && !window.sightline.regions.open")
     yield page
 
 
