@@ -129,6 +129,19 @@ class Metrics:
         self.batch = Histogram(
             "sightline_batch_size", "Frames in one inference call", BATCH_BUCKETS, ("model",)
         )
+        self.evidence_pictures = Number(
+            "sightline_evidence_pictures_total", "Events whose picture was kept", "counter", by_stream
+        )
+        self.evidence_clips = Number("sightline_evidence_clips_total", "Clips kept", "counter", by_stream)
+        self.evidence_dropped = Number(
+            "sightline_evidence_dropped_total",
+            "Pictures and clips of events that were not kept",
+            "counter",
+            ("stream", "what", "reason"),
+        )
+        self.evidence_ring = Number(
+            "sightline_evidence_ring_bytes", "Pictures in memory for events to come", "gauge", by_stream
+        )
         by_world: Labels = ("stream", "world")
         by_event: Labels = ("stream", "world", "event")
 

@@ -23,10 +23,13 @@ from streamer.access import TokenConfig
 from streamer.clock import Clock, SystemClock
 from streamer.config import stream_config
 from streamer.errors import ConfigError, StoreError, WireError
+from streamer.evidence import EvidenceConfig
 from streamer.metrics import LATENCY_BUCKETS_S, Histogram, Number, prometheus_text
 from streamer.network import WebRtcConfig
+from web import me
 from web.api import Surroundings, refusals, router
 from web.assets import FOLDER
+from web.evidence import evidence_router
 from web.problems import Refused, problem
 from web.security import Guard, check_bind
 from web.store import Store
@@ -47,6 +50,9 @@ class WebSettings:
     tokens: tuple[TokenConfig, ...] = ()
     webrtc: WebRtcConfig = field(default_factory=WebRtcConfig, repr=False)
     max_viewers: int = 64
+    secret: str | None = field(default=None, repr=False)  # signs cookies; None: this process' own
+    stream_hosts: tuple[str, ...] = ()
+    evidence: EvidenceConfig = field(default_factory=EvidenceConfig)
 
 
 class Whep(Protocol):
@@ -93,7 +99,7 @@ def create_app(
 
     Raises ConfigError if others could reach `settings.host` without a token.
     """
-    check_bind(settings.host, settings.token)
+    check_bind(settings.host, settings.token, settings.tokens)
     clock = clock or SystemClock()
     viewer = Viewer()
     stopping = asyncio.Event()
@@ -125,7 +131,12 @@ def create_app(
     def viewers(stream: str) -> int | None:
         return None if whep is None else whep.viewers(stream)
 
-    app.include_router(router(Surroundings(store, clock, settings.media_root, viewers, stopping)))
+    surroundings = Surroundings(
+        store, clock, settings.media_root, viewers, stopping, stream_hosts=settings.stream_hosts
+    )
+    app.include_router(router(surroundings))
+    app.include_router(me.router())
+    app.include_router(evidence_router(store, clock, settings.evidence))
     _add_probes(app, store, clock, viewer, metrics, whep)
     if whep is not None:
         app.include_router(whep.router)
@@ -134,7 +145,9 @@ def create_app(
     app.mount("/ui", StaticFiles(directory=FOLDER), name="ui")
     app.mount("/", viewer)
     app.add_middleware(Counted, metrics=metrics)
-    app.add_middleware(Guard, token=settings.token, clock=clock)
+    app.add_middleware(
+        Guard, token=settings.token, tokens=settings.tokens, secret=settings.secret, clock=clock
+    )
     return app
 
 

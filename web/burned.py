@@ -15,7 +15,7 @@ from collections import Counter, OrderedDict, deque
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import Any, cast
+from typing import Any
 
 import av
 import cv2
@@ -198,7 +198,7 @@ class BurnedStream:
     def _decode(self, item: FeedPacket) -> list[VideoFrame]:
         """On the thread: what one packet gives; nothing where it cannot be decoded (the next key frame mends it)."""
         if self._decoder is None or item.packet.epoch != self._decoder_epoch:
-            self._decoder = cast(VideoCodecContext, av.CodecContext.create("h264", "r"))
+            self._decoder = av.CodecContext.create("h264", "r")
             self._decoder.thread_count = 1
             self._decoder.options = {"flags": "low_delay"}
             self._decoder_epoch = item.packet.epoch

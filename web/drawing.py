@@ -25,6 +25,7 @@ _CHROMA = 0.15
 _LIGHTNESS = (0.8, 0.71)
 _KINDS = 720
 _FILL = 0.36
+_ROOMY_PX = 480  # in a narrower picture only the number fits
 _INK = (18, 13, 10)
 _CASING = (0, 0, 0)
 
@@ -71,11 +72,13 @@ class Drawer:
                 _blend_mask(picture_bgr, thing["mask"], colour_of(thing["id"]), line)
         corners = [np.rint(np.asarray(thing["box_xyxy"]) * scale).astype(int).tolist() for thing in objects]
         for thing, (x1, y1, x2, y2) in zip(objects, corners, strict=True):
-            for wide, colour in ((line + 2, _CASING), (line, colour_of(thing["id"]))):
-                cv2.rectangle(picture_bgr, (x1, y1), (x2, y2), colour, wide, cv2.LINE_AA)
-        for thing, (x1, y1, _, _) in zip(objects, corners, strict=True):
-            words = f"{thing['label']} {thing['id']} · {thing['score']:.0%}"
-            self._plate(picture_bgr, words, (x1, y1), colour_of(thing["id"]))
+            if width >= _ROOMY_PX:  # a dark edge keeps a light line visible on any ground
+                cv2.rectangle(picture_bgr, (x1, y1), (x2, y2), _CASING, line + 2, cv2.LINE_AA)
+            cv2.rectangle(picture_bgr, (x1, y1), (x2, y2), colour_of(thing["id"]), line, cv2.LINE_AA)
+        taken: list[tuple[int, int, int]] = []
+        for thing, box in zip(objects, corners, strict=True):
+            words = _name(thing, roomy=width >= _ROOMY_PX, wide=box[2] - box[0] > width / 10)
+            self._plate(picture_bgr, words, box, colour_of(thing["id"]), taken)
 
     def say(self, picture_bgr: U8, title: str, text: str) -> None:
         """Grey and darken the picture, in place, and write two lines over it: nobody may take it for live."""
@@ -88,16 +91,37 @@ class Drawer:
             at = (max(4, (width - w) // 2 - x1), round(height * y))
             cv2.putText(picture_bgr, words, at, (255, 255, 255), self._font, size, 600)
 
-    def _plate(self, picture_bgr: U8, words: str, corner_xy: tuple[int, int], ground: Bgr) -> None:
+    def _plate(
+        self,
+        picture_bgr: U8,
+        words: str,
+        box_xyxy: Sequence[int],
+        ground: Bgr,
+        taken: list[tuple[int, int, int]],
+    ) -> None:
+        """Write the words above the box, or in it where another plate (`taken`: left, top, right) lies already."""
         height, width = picture_bgr.shape[:2]
-        size = max(10, round(height / 34))
+        size = max(10, round(height / 40))
         _, _, text_w, _ = cv2.getTextSize((0, 0), words, (0, 0), self._font, size, 600)
         tall, pad = round(size * 1.35), max(2, size // 4)
-        left = max(0, min(corner_xy[0], width - text_w - 2 * pad))
-        top = corner_xy[1] - tall if corner_xy[1] >= tall else max(0, min(corner_xy[1], height - tall))
-        cv2.rectangle(picture_bgr, (left, top), (left + text_w + 2 * pad, top + tall), ground, -1)
+        x1, y1, _, y2 = box_xyxy
+        left = max(0, min(x1, width - text_w - 2 * pad))
+        right = left + text_w + 2 * pad
+        tops = [max(0, min(top, height - tall)) for top in (y1 - tall, y1, y2 - tall) if top >= 0] or [0]
+        free = (
+            t for t in tops if all(left >= r or lo >= right or abs(t - at) >= tall for lo, at, r in taken)
+        )
+        top = next(free, tops[0])
+        taken.append((left, top, right))
+        cv2.rectangle(picture_bgr, (left, top), (right, top + tall), ground, -1)
         base = (left + pad, top + round(size * 1.02))
         cv2.putText(picture_bgr, words, base, _INK, self._font, size, 600)
+
+
+def _name(thing: Mapping[str, Any], *, roomy: bool, wide: bool) -> str:
+    if not roomy:
+        return f"{thing['id']}"
+    return f"{thing['label']} {thing['id']}" + (f" · {thing['score']:.0%}" if wide else "")
 
 
 def _blend_mask(picture_bgr: U8, rle: Mapping[str, Any], colour: Bgr, line: int) -> None:
@@ -119,4 +143,4 @@ def _blend_mask(picture_bgr: U8, rle: Mapping[str, Any], colour: Bgr, line: int)
     part = picture_bgr[top:bottom, left:right]
     part[fine] = (part[fine] * (1 - _FILL) + np.array(colour) * _FILL).astype(np.uint8)
     outlines, _ = cv2.findContours(fine.astype(np.uint8), cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_SIMPLE)
-    cv2.drawContours(picture_bgr, outlines, -1, colour, line, cv2.LINE_AA, offset=(left, top))
+    cv2.drawContours(picture_bgr, outlines, -1, colour, max(1, line - 1), cv2.LINE_AA, offset=(left, top))

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Mapping
 from typing import Any, Protocol
 
-from streamer.client import Page
+from streamer.client import Evidence, Page
 from streamer.config import StreamConfig
 
 
@@ -47,5 +47,13 @@ class Store(Protocol):
     ) -> AsyncIterator[tuple[str, Mapping[str, Any]]]:
         """(cursor behind it, event) from `after` (None: from now) for ever, streams that are added later included."""
         ...
+
+    async def evidence(self, event_id: str) -> Evidence | None:
+        """An event by its id and what is kept of it; None if there is no such event (any more)."""
+        ...
+
+    async def evidence_picture(self, event_id: str) -> bytes | None: ...
+
+    async def evidence_clip(self, event_id: str) -> bytes | None: ...
 
     async def aclose(self) -> None: ...

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from numpy.typing import NDArray
 
-from engines.evaluation.street import Infer
+from engines.evaluation.split import Infer
 from engines.models.street_family import Street
 
 

@@ -11,7 +11,7 @@ from streamer.world import ACTIONS, KEYPOINTS, SEMANTIC
 
 NANO = StreetConfig(
     object_queries=28, track_slots=28, mask_places=True, semantic_labels=SEMANTIC, keypoint_names=KEYPOINTS,
-    action_labels=ACTIONS,
+    action_labels=ACTIONS, clip_stride_s=0.24,
 )  # fmt: skip
 SMALL = replace(NANO, height=256, width=448)
 
@@ -40,8 +40,8 @@ class StreetRecipe:
     checkpoint_minutes: float = 4.0
     log_every: int = 20
     rehearsal: float = 0.0  # with data of one's own: the share of lanes that go on showing the world
-    action_rounds: int = 14  # sets of `lanes` worlds that the actions' head is taught on; 0: it is not
-    action_length: int = 50  # frames of each
+    action_rounds: int = 36  # sets of `lanes` worlds that the actions' head is taught on; 0: it is not
+    action_length: int = 60  # frames of each
     action_steps: int = 1500
     action_batch: int = 256
     action_rate: float = 2e-3

@@ -14,8 +14,10 @@ from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 
 from streamer.client import calls, pages
+from streamer.client import evidence as kept
 from streamer.client.calls import Call, Page, VideoPacket
 from streamer.client.cursor import Cursor
+from streamer.client.evidence import Evidence
 from streamer.client.follow import Follower, Fresh
 from streamer.client.sync import BLOCK_MS, IDLE_S, SOCKET_TIMEOUT_S, check_url, store_error
 from streamer.config import StreamConfig
@@ -193,6 +195,18 @@ class AsyncClient:
             for entry, data in await self.run(calls.read_results(stream, after, BLOCK_MS)):
                 after = entry
                 yield decode_result(data)
+
+    async def evidence(self, event_id: str) -> Evidence | None:
+        """An event by its id and what is kept to look at of it; None if there is no such event (any more)."""
+        return await self.run(kept.evidence(event_id))
+
+    async def evidence_picture(self, event_id: str) -> bytes | None:
+        """The JPEG of the event's frame; None if none is kept."""
+        return await self.run(kept.picture(event_id))
+
+    async def evidence_clip(self, event_id: str) -> bytes | None:
+        """The MP4 that shows the event; None if none is kept."""
+        return await self.run(kept.clip(event_id))
 
     # ------------------------------------------------------------------------------------------------ viewers
 

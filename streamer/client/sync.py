@@ -14,8 +14,10 @@ from redis.retry import Retry
 
 from streamer.addresses import redact_url
 from streamer.client import calls, pages
+from streamer.client import evidence as kept
 from streamer.client.calls import Call, Page, VideoPacket
 from streamer.client.cursor import Cursor
+from streamer.client.evidence import Evidence
 from streamer.client.follow import Follower, Fresh
 from streamer.config import StreamConfig
 from streamer.errors import StoreError, WireError
@@ -200,6 +202,18 @@ class Client:
                 after = entry
                 last_s = time.monotonic()
                 yield decode_result(data)
+
+    def evidence(self, event_id: str) -> Evidence | None:
+        """An event by its id and what is kept to look at of it; None if there is no such event (any more)."""
+        return self.run(kept.evidence(event_id))
+
+    def evidence_picture(self, event_id: str) -> bytes | None:
+        """The JPEG of the event's frame; None if none is kept."""
+        return self.run(kept.picture(event_id))
+
+    def evidence_clip(self, event_id: str) -> bytes | None:
+        """The MP4 that shows the event; None if none is kept."""
+        return self.run(kept.clip(event_id))
 
     def video_from_last_key(self, stream: str) -> list[VideoPacket]:
         """The packets since the last key frame, if somebody watches; else none."""

@@ -14,6 +14,7 @@ def register(app: typer.Typer) -> None:
     group.callback()(_group)
     group.command(epilog="Example: `sightline bench pipeline --streams 4 --json`")(pipeline)
     group.command(epilog="Example: `sightline bench gpu --out docs/results`")(gpu)
+    group.command(epilog="Example: `sightline bench viewers --n 20 --json`")(viewers)
     app.add_typer(group, name="bench")
 
 
@@ -104,6 +105,48 @@ def gpu(
         table.add_row(*row)
     Console().print(table)
     typer.echo(str(path))
+
+
+def viewers(
+    n: Annotated[int, typer.Option("--n", min=1, max=200, help="Viewers of the one camera.")] = 20,
+    seconds: Annotated[float, typer.Option(min=2, help="How long each phase is measured.")] = 10.0,
+    browser: Annotated[
+        bool, typer.Option("--browser/--no-browser", help="Look at the page in Chromium as well.")
+    ] = True,
+    data_dir: Annotated[
+        Path | None,
+        typer.Option(help="Where engines are cached; default: the usual data folder.", show_default=False),
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="One JSON object.")] = False,
+) -> None:
+    """What N viewers cost beside an encoder for each, and how late and how true the picture in a browser is.
+
+    Needs GStreamer's RTSP server in the system's Python (it is the camera), and Chromium with playwright for the page.
+    """
+    import shutil
+
+    from streamer.commands.bars import LateBar
+    from streamer.commands.watching.run import bench_viewers
+    from streamer.config import default_data_dir
+    from streamer.errors import SightlineError
+
+    chromium = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
+    if browser and chromium is None:
+        raise SightlineError(
+            "there is no Chromium on this machine", where="bench viewers", mend="install it, or --no-browser"
+        )
+    with LateBar(f"bench viewers, {n} viewers") as bar:
+        found = bench_viewers(
+            n,
+            seconds,
+            data_dir=(data_dir or default_data_dir()).expanduser().absolute(),
+            chromium=chromium if browser else None,
+            show=bar.show,
+        )
+    if as_json:
+        typer.echo(json.dumps(found))
+    else:
+        _tell(found)
 
 
 def _tell(found: dict[str, Any]) -> None:

@@ -133,6 +133,8 @@ def worker_service(
         *("--results-maxlen", str(config.results_maxlen)),
         *("--events-maxlen", str(config.events_maxlen)),
         *("--drain-deadline-s", str(config.drain_deadline_s)),
+        *("--evidence-pictures", str(config.evidence.pictures)),
+        *("--evidence-clips", str(config.evidence.clips)),
     ]
     heart = Heart(lambda: field("heartbeat_wall_ns"), clock, patience_s=WORKER_PATIENCE_S)
     child = ToldChild("worker", argv, ready=lambda pid: field("pid") == pid, heart=heart, environ=environ)
@@ -146,6 +148,8 @@ def web_service(config: Config, environ: Mapping[str, str], clock: Clock, steps:
     if config.media_root is not None:
         argv += ["--media-root", str(config.media_root)]
     environ = {**environ, WEB_WISHES: web_wishes(config)}
+    if config.token is not None:
+        environ["SIGHTLINE_TOKEN"] = config.token.get_secret_value()
     child = ToldChild("web", argv, ready=lambda pid: page_is_up(config.host, config.port), environ=environ)
     child.steps = steps
     return child

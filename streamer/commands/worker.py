@@ -50,6 +50,8 @@ def worker(
     results_maxlen: Annotated[int, typer.Option(min=1)] = 300,
     events_maxlen: Annotated[int, typer.Option(min=1)] = 100_000,
     drain_deadline_s: Annotated[float, typer.Option(min=0)] = 5.0,
+    evidence_pictures: Annotated[int, typer.Option(min=0)] = 500,
+    evidence_clips: Annotated[int, typer.Option(min=0)] = 50,
     lanes: Annotated[
         int | None, typer.Option(min=1, help="Inferences side by side; default: one per CPU.")
     ] = None,
@@ -82,6 +84,7 @@ def worker(
         results_maxlen=results_maxlen,
         events_maxlen=events_maxlen,
         drain_deadline_s=drain_deadline_s,
+        evidence=(evidence_pictures, evidence_clips),
         shares=shares(lanes, threads),
         stop=stop,
         on_made=wakes.append,
@@ -112,16 +115,19 @@ def run(
     results_maxlen: int,
     events_maxlen: int,
     drain_deadline_s: float,
+    evidence: tuple[int, int] = (0, 0),
     shares: Lanes,
     stop: threading.Event,
     on_made: Callable[[Callable[[], None]], None] = lambda wake: None,
 ) -> bool:
     """Compose a worker and run it until `stop`; then drain. False if something did not end within the deadline.
 
+    `evidence`: how many pictures and clips of events are kept of each stream.
     `on_made` is given what to call after `stop` was set, so that it is seen at once.
     """
     from engines.zoo import open_engine, task_for
     from streamer.clock import SystemClock
+    from streamer.commands.worker_evidence import Evidence
     from streamer.desired import DesiredStreams
     from streamer.ledger import Ledger
     from streamer.metrics import Metrics
@@ -141,12 +147,13 @@ def run(
         redis_url, data_dir, clock=clock, results_maxlen=results_maxlen, events_maxlen=events_maxlen
     )
     desired = DesiredStreams(redis_url)
+    kept = Evidence(redis_url, *evidence, sink=sink, clock=clock, metrics=metrics)
     wishes = ActionWishes()
     scoreboard = Scoreboard(_measure, clock)
     publisher = Publisher(
         rules=[Presence(), ActionStarts(wishes.of)],
-        results=sink,
-        events=sink,
+        results=kept.results,
+        events=kept.events,
         ledger=ledger,
         metrics=metrics,
         clock=clock,
@@ -192,7 +199,7 @@ def run(
 
     def runner_for(spec: StreamConfig, tap: Any) -> StreamRunner:
         wishes.put(spec.name, spec.events.actions)
-        return StreamRunner(spec, surroundings, tap=tap)
+        return StreamRunner(spec, surroundings, tap=kept.beside(tap))
 
     made = Worker(
         desired=desired,
@@ -208,6 +215,7 @@ def run(
     )
     on_made(made.wake)
     sink.open()
+    kept.open()
     publisher.start()
     sink.listen(made.tell)
     try:
@@ -218,6 +226,7 @@ def run(
         clean = models.close(1.0) and clean
         clean = publisher.close(1.0) and clean
         clean = scoreboard.close(1.0) and clean
+        kept.close(1.0)  # a clip that is not done by then is no reason to call the end unclean
         desired.close()
         sink.close()
         certain.cancel()

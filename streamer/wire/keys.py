@@ -55,13 +55,20 @@ def published(stream: str) -> str:
 
 
 def evidence(stream: str, event: str) -> str:
-    """Hash of what is kept to look at of one event: jpg, clip (mp4) or clip_of (another event's id), path, why."""
+    """Hash of what is kept to look at of one event, expires: `event` and `path` (JSON), `jpg` or `no_jpg` (a word: why
+    none), `clip` (mp4) and `clip_span` (JSON, first and last wall_ns), or `clip_of` (another event's id) or `no_clip`;
+    `clip_due` (Unix ns) while one is in the making; `why` (JSON)."""
     return f"sl:{{{stream}}}:evidence:{event}"
 
 
 def evidence_index(stream: str) -> str:
-    """Sorted set of the event ids that have evidence, by wall_ns."""
+    """Sorted set of the event ids that have a record, by the Unix ns at which it was kept."""
     return f"sl:{{{stream}}}:evidence"
+
+
+def evidence_clips(stream: str) -> str:
+    """The same of those that have a clip of their own."""
+    return f"sl:{{{stream}}}:evidence_clips"
 
 
 def why(stream: str, question: str) -> str:

@@ -192,21 +192,21 @@ class Walkers:
             elif rng.random() < 0.3:
                 agent.lane_z = self._kept(agent.z + float(rng.normal(0, 0.8)))
             motion = Motion.RUN if choice == "run" else Motion.WALK
-            agent.plan = [Step(motion, float(rng.uniform(2, 4.2)))]
+            agent.plan = [Step(motion, float(rng.uniform(3, 7)))]
         elif choice in ("to", "fro", "run_to", "run_fro"):
             agent.plan = [self._across(agent, choice, to_camera)]
         elif choice in ("stand", "wave"):
             heading = float(
                 rng.choice((agent.heading, to_camera, to_camera, -math.pi / 2, math.pi / 2))
             ) + float(rng.normal(0, 0.4))
-            agent.plan = [Step(Motion[choice.upper()], float(rng.uniform(1.8, 4)), heading)]
+            agent.plan = [Step(Motion[choice.upper()], float(rng.uniform(3, 6)), heading)]
         elif choice == "sit":
             agent.plan = self._sit(agent, to_camera)
         else:
             agent.prone = bool(rng.random() < 0.55)
             agent.plan = [
                 Step(Motion.FALL, FALL_S),
-                Step(Motion.LIE, float(rng.uniform(0.4, 2.2))),
+                Step(Motion.LIE, float(rng.uniform(1.5, 5))),
                 Step(Motion.GET_UP, FALL_S),
             ]
 
@@ -227,13 +227,13 @@ class Walkers:
         agent.reach = near, far
         heading = to_camera + (0.0 if towards else math.pi) + float(rng.normal(0, 0.2))
         motion = Motion.RUN if choice.startswith("run") else Motion.WALK
-        return Step(motion, float(rng.uniform(1.8, 4)), heading, across=True)
+        return Step(motion, float(rng.uniform(3, 6)), heading, across=True)
 
     def _sit(self, agent: Agent, to_camera: float) -> list[Step]:
         rng = self.rng
         rest = [
             Step(Motion.SIT_DOWN, SIT_S),
-            Step(Motion.SIT, float(rng.uniform(0.8, 3.2))),
+            Step(Motion.SIT, float(rng.uniform(2.5, 7))),
             Step(Motion.STAND_UP, SIT_S),
         ]
         free = [
@@ -249,7 +249,7 @@ class Walkers:
             there = Step(Motion.WALK, 3 + distance, to_xz=(x, z))
             return [there, Step(Motion.STAND, 0.7, heading), *rest]
         heading = float(rng.choice((agent.heading, to_camera))) + float(rng.normal(0, 0.5))
-        return [Step(Motion.STAND, 0.4, heading), *rest]
+        return [Step(Motion.STAND, 1.0, heading), *rest]
 
     def _goal(self, agent: Agent, step: Step) -> float | None:
         """The heading this step wants, or None to keep the present one."""

@@ -75,7 +75,7 @@ def test_each_picture_carries_the_result_made_from_it(shared: Watched) -> None:
 
 def test_boxes_are_drawn_on_objects_and_layers_can_be_put_away(shared: Watched) -> None:
     page = shared.page
-    for layer in ("labels", "masks", "trails"):
+    for layer in ("labels", "ids", "masks", "trails"):
         page.uncheck(f".sl-layers [name={layer}]")
     found = page.evaluate(EDGES)
     assert found["edges"] and min(found["edges"]) > 60
@@ -83,7 +83,7 @@ def test_boxes_are_drawn_on_objects_and_layers_can_be_put_away(shared: Watched) 
     page.locator("body").press("b")
     assert not page.is_checked(".sl-layers [name=boxes]")
     assert max(page.evaluate(EDGES)["edges"]) == 0
-    for layer in ("boxes", "labels", "masks", "trails"):
+    for layer in ("boxes", "labels", "ids", "masks", "trails"):
         page.check(f".sl-layers [name={layer}]")
 
 
@@ -128,10 +128,10 @@ def test_a_stream_is_added_and_removed_by_hand(site: LiveSite, open_page: Open) 
     page.keyboard.press("Enter")
     page.wait_for_selector("[data-dialog=add] .sl-error:visible")
     assert "scheme" in page.inner_text("[data-dialog=add] .sl-error")
-    page.fill("[name=url]", "rtsp://user:hunter2@127.0.0.1:1/none")
+    page.fill("[name=url]", "rtsp://user:hunter2@192.0.2.1:1/none")
     page.keyboard.press("Enter")
     page.wait_for_selector(".sl-chip[data-stream=door][aria-selected=true]")
-    assert site.do(lambda: site.store.configs["door"].url).endswith("@127.0.0.1:1/none")
+    assert site.do(lambda: site.store.configs["door"].url).endswith("@192.0.2.1:1/none")
     page.wait_for_function("document.querySelector('.sl-tile').classList.contains('sl-down')")
     assert "hunter2" not in page.content()
     page.click(".sl-bar [data-do=remove]")

@@ -30,7 +30,7 @@ BOX_TOP = 90
 
 def box_left(number: int) -> int:
     """Where the object of this picture stands, px."""
-    return 8 + 8 * (number % 33)
+    return 8 + 16 * (number % 16)
 
 
 class NumberedCamera:

@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import AsyncIterator, Mapping
 from typing import Any
 
-from streamer.client import Page
+from streamer.client import Evidence, Page
 from streamer.config import StreamConfig
 from streamer.errors import StoreError, WireError
 
@@ -19,6 +19,9 @@ class MemoryStore:
         self.states: dict[str, dict[str, str]] = {}
         self.results: dict[str, dict[str, Any]] = {}
         self.events: list[dict[str, Any]] = []
+        self.kept: dict[str, Evidence] = {}
+        self.pictures: dict[str, bytes] = {}
+        self.clips: dict[str, bytes] = {}
         self.worker_fields: dict[str, str] = {}
         self.broken = False
         self.closed = False
@@ -86,6 +89,18 @@ class MemoryStore:
                 if _fits(event, stream, kind):
                     yield str(at), event
             await grown.wait()
+
+    async def evidence(self, event_id: str) -> Evidence | None:
+        self._check()
+        return self.kept.get(event_id)
+
+    async def evidence_picture(self, event_id: str) -> bytes | None:
+        self._check()
+        return self.pictures.get(event_id)
+
+    async def evidence_clip(self, event_id: str) -> bytes | None:
+        self._check()
+        return self.clips.get(event_id)
 
     async def aclose(self) -> None:
         self.closed = True

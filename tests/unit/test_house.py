@@ -21,13 +21,22 @@ FORBIDDEN_NAMES = ("utils", "util", "helpers", "helper", "manager", "common", "m
 
 # library -> the modules (with all below them) that alone may import it
 ONLY_IN = {
-    "av": ("streamer.sources", "streamer.sinks.video", "streamer.world", "web.webrtc", "web.burned"),
-    "aiortc": ("web.webrtc",),
+    "av": (
+        *(
+            "streamer.sources",
+            "streamer.sinks.video",
+            "streamer.sinks.clips",
+            "streamer.sinks.evidence_picture",
+        ),
+        *("streamer.world", "web.webrtc", "web.burned", "streamer.commands.watching"),
+    ),
+    "aiortc": ("web.webrtc", "streamer.commands.watching"),
     "redis": (
         *("streamer.sinks.redis", "streamer.sinks.redis_link", "streamer.sinks.redis_events"),
         *(
             "streamer.sinks.redis_control",
             "streamer.sinks.redis_server",
+            "streamer.sinks.evidence_redis",
             "streamer.client",
             "streamer.desired",
         ),
@@ -52,6 +61,7 @@ ONLY_IN = {
         *("streamer.config", "streamer.strict", "streamer.regions", "streamer.network", "streamer.access"),
         *(
             "streamer.evidence",
+            "streamer.reach",
             "streamer.model_card",
             "streamer.addresses",
             "streamer.commands.web_wishes",
@@ -145,6 +155,7 @@ def test_engines_and_web_know_only_what_they_may_of_streamer() -> None:
         "regions",
         "network",
         "access",
+        "reach",
         "evidence",
     )
     allowed = {

@@ -24,6 +24,7 @@ export class Player {
   #frameTimes = [];
   #began = performance.now();
   #attention = null;
+  #inside = null; // zone name -> how many are in it
   #regions = { zones: [], lines: [] };
 
   timeline = new Timeline();
@@ -92,6 +93,7 @@ export class Player {
   /** What the API last said of this stream; `null` when the server cannot be reached. */
   setState(state) {
     this.#state = state;
+    if (state?.zone_objects !== undefined) this.#inside = counts(state.zone_objects); // not every answer tells it
     this.#judge();
   }
 
@@ -189,7 +191,7 @@ export class Player {
       trails: known && this.drawn ? this.timeline.trails(stamp, this.drawn.epoch) : new Map(),
       sure: exact,
       regions: this.#regions,
-      inside: this.drawn?.inside ?? this.#state?.inside,
+      inside: this.#inside,
       attention: this.#attention,
     });
   }
@@ -305,6 +307,15 @@ export class Player {
     if (videoWidth) this.tile.style.setProperty("--ratio", `${videoWidth} / ${videoHeight}`);
     this.overlay.resize(videoWidth, videoHeight);
     this.redraw();
+  }
+}
+
+/** Counts by name, which the API gives as an object and the state hash as JSON; null where neither does. */
+function counts(told) {
+  try {
+    return typeof told === "string" ? JSON.parse(told || "null") : (told ?? null);
+  } catch {
+    return null;
   }
 }
 

@@ -1,0 +1,105 @@
+"""A live camera on loopback whose every picture says when it was taken: a drawn street with the time painted in it.
+
+The pictures are encoded here as a camera would (H.264, key frame each second) and go as RTP to GStreamer's RTSP server
+in the system's Python, which hands them on untouched.
+"""
+
+from __future__ import annotations
+
+import socket
+import subprocess
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from fractions import Fraction
+from pathlib import Path
+
+import av
+import numpy as np
+from av.video.frame import VideoFrame
+from av.video.stream import VideoStream
+from numpy.typing import NDArray
+
+from streamer.commands.watching.painted import MODULUS, paint
+from streamer.errors import SightlineError
+
+HW = (360, 640)
+FPS = 25
+LOOP_FRAMES = 100  # of the street, drawn before anything is measured and shown in turn
+SYSTEM_PYTHON = "/usr/bin/python3"
+_NEEDED = (
+    "apt-get install python3-gi gir1.2-gst-rtsp-server-1.0 gstreamer1.0-plugins-good gstreamer1.0-plugins-bad"
+)
+
+
+def painted_ms() -> int:
+    """The number that a picture taken now bears: milliseconds of Unix time, mod 2^24."""
+    return time.time_ns() // 1_000_000 % MODULUS
+
+
+def street(seed: int = 7) -> list[NDArray[np.uint8]]:
+    """Pictures uint8 (360, 640, 3) RGB of a drawn street, one after the other."""
+    from streamer.world import World, WorldConfig
+
+    world = World(WorldConfig(seed=seed, height=HW[0], width=HW[1], fps=FPS))
+    return [np.array(world.step()[0]) for _ in range(LOOP_FRAMES)]
+
+
+@contextmanager
+def camera(pictures: list[NDArray[np.uint8]], *, b_frames: int = 0) -> Iterator[str]:
+    """The address of a live camera, as long as the context lasts. With `b_frames` no browser can play its packets."""
+    port = _free_udp_port()
+    script = Path(__file__).with_name("rtsp_camera.py")
+    server = subprocess.Popen(
+        [SYSTEM_PYTHON, str(script), str(port)], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
+    )
+    stop = threading.Event()
+    shooting = threading.Thread(target=_shoot, args=(port, pictures, b_frames, stop), daemon=True)
+    try:
+        assert server.stdout is not None
+        word = server.stdout.readline().split()
+        if word[:1] != ["READY"]:
+            raise SightlineError("GStreamer's RTSP server cannot be run", where="bench viewers", mend=_NEEDED)
+        shooting.start()
+        yield f"rtsp://127.0.0.1:{word[1]}/live"
+    finally:
+        stop.set()
+        if shooting.ident is not None:
+            shooting.join(5)
+        server.kill()
+        server.wait()
+
+
+def _shoot(port: int, pictures: list[NDArray[np.uint8]], b_frames: int, stop: threading.Event) -> None:
+    """Take, encode and send pictures at their time until told to stop."""
+    with av.open(f"rtp://127.0.0.1:{port}?pkt_size=1200", "w", format="rtp") as out:
+        stream = out.add_stream("libx264", rate=FPS)
+        assert isinstance(stream, VideoStream)
+        stream.height, stream.width = HW
+        stream.pix_fmt = "yuv420p"
+        stream.time_base = Fraction(1, 90_000)
+        stream.options = {
+            "preset": "superfast",
+            "crf": "26",
+            "x264-params": f"keyint={FPS}:min-keyint={FPS}:scenecut=0:repeat-headers=1:threads=1:bframes={b_frames}"
+            + ("" if b_frames else ":rc-lookahead=0:sync-lookahead=0"),
+        }
+        if not b_frames:
+            stream.options = {**stream.options, "tune": "zerolatency", "profile": "main"}
+        start = time.monotonic()
+        taken = 0
+        while not stop.wait(max(0.0, start + taken / FPS - time.monotonic())):
+            picture = pictures[taken % len(pictures)].copy()
+            paint(picture, painted_ms())
+            frame = VideoFrame.from_ndarray(picture, format="rgb24")
+            frame.pts, frame.time_base = taken * (90_000 // FPS), Fraction(1, 90_000)
+            for packet in stream.encode(frame):
+                out.mux(packet)
+            taken += 1
+
+
+def _free_udp_port() -> int:
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
