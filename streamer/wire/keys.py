@@ -6,6 +6,7 @@ from typing import Final
 
 STREAMS: Final = "sl:streams"  # hash: name -> StreamConfig JSON, the desired state
 SEEDED: Final = "sl:streams:seeded"  # set: names that came from the configuration file, not at run time
+FILED: Final = "sl:streams:file"  # hash: name -> StreamConfig JSON as the configuration file said last
 # pubsub: {"op": "streams"} | {"op": "watch" | "keyframe", "stream": s, "codec": c} | {"op": "why", "stream": s, …}
 CONTROL: Final = "sl:control"
 MODELS: Final = "sl:models"  # hash: name -> card JSON of every model that the worker knows
@@ -34,19 +35,20 @@ def epoch(stream: str) -> str:
     return f"sl:{{{stream}}}:epoch"
 
 
-def video(stream: str) -> str:
-    """Stream of d (H.264 Annex B), k (b"1" at key frames), p (90 kHz), e (epoch), q (seq), w (Unix ns)."""
-    return f"sl:{{{stream}}}:video"
+def video(stream: str, codec: str = "h264") -> str:
+    """Stream of d (H.264 Annex B, or a VP8 frame), k (b"1" at key frames), p (90 kHz), e (epoch), q (seq), w (Unix ns),
+    c (codec; absent: h264)."""
+    return f"sl:{{{stream}}}:video" + ("" if codec == "h264" else f":{codec}")
 
 
-def video_key(stream: str) -> str:
+def video_key(stream: str, codec: str = "h264") -> str:
     """The entry id of the newest key frame in `video`."""
-    return f"sl:{{{stream}}}:video:key"
+    return f"{video(stream, codec)}:key"
 
 
-def watch(stream: str) -> str:
-    """Exists (for WATCH_TTL_S after the last renewal) while somebody watches."""
-    return f"sl:{{{stream}}}:watch"
+def watch(stream: str, codec: str = "h264") -> str:
+    """Exists (for WATCH_TTL_S after the last renewal) while somebody watches in this codec."""
+    return f"sl:{{{stream}}}:watch" + ("" if codec == "h264" else f":{codec}")
 
 
 def published(stream: str) -> str:
@@ -74,6 +76,11 @@ def evidence_clips(stream: str) -> str:
 def why(stream: str, question: str) -> str:
     """String, JSON with a time to live: the answer to a question asked on `sl:control`."""
     return f"sl:{{{stream}}}:why:{question}"
+
+
+def whys(stream: str) -> str:
+    """List of the event ids whose evidence has `why`, the newest first."""
+    return f"sl:{{{stream}}}:whys"
 
 
 def stream_of(key: str) -> str:

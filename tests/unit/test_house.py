@@ -24,7 +24,7 @@ ONLY_IN = {
     "av": (
         *(
             "streamer.sources",
-            "streamer.sinks.video",
+            "streamer.sinks.video_encoder",
             "streamer.sinks.clips",
             "streamer.sinks.evidence_picture",
         ),
@@ -35,6 +35,8 @@ ONLY_IN = {
         *("streamer.sinks.redis", "streamer.sinks.redis_link", "streamer.sinks.redis_events"),
         *(
             "streamer.sinks.redis_control",
+            "streamer.sinks.redis_why",
+            "streamer.sinks.redis_video",
             "streamer.sinks.redis_server",
             "streamer.sinks.evidence_redis",
             "streamer.client",

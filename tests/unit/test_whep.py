@@ -41,7 +41,15 @@ class MemoryStore:
         self.on_watch: Callable[[], None] = lambda: None
 
     def write_packet(
-        self, stream: str, data: bytes, key: bool, pts90k: int, epoch: int, seq: int, wall_ns: int
+        self,
+        stream: str,
+        data: bytes,
+        key: bool,
+        pts90k: int,
+        epoch: int,
+        seq: int,
+        wall_ns: int,
+        codec: str = "h264",
     ) -> None:
         self.video.append(VideoPacket(str(len(self.video) + 1), data, key, pts90k, epoch, seq))
 
