@@ -26,25 +26,21 @@ TITLE = "Sightline"
 PREFIXES = ("/assets/", "/static/")
 PATHS = frozenset({"/", "/theme.css", "/favicon.ico"})
 ON_LOAD = "import(new URL('/ui/viewer.js', document.baseURI)).then(({ start }) => start(element.querySelector('#sl')))"
+STYLES = ("viewer", "stage", "player", "feed", "pages")
 PLAYER = (
-    "grids",
-    "held",
-    "layers",
-    "liveness",
-    "overlay",
-    "palette",
-    "player",
-    "presenter",
-    "timeline",
-    "whep",
+    *("grids", "held", "layers", "liveness", "overlay", "palette", "player", "presenter", "timeline", "whep"),
     "zones",
 )
-MODULES = ("viewer", "accuracy", "api", "events", "health", *PLAYER)
+MODULES = (
+    *("viewer", "accuracy", "api", "detail", "dom", "drawing", "events", "evidence", "filters", "health"),
+    *("keys", "ledger", "manage", "markdown", "models", "objectwhy", "picker", "regions", "router", "shapes"),
+    *("switches", "taskform", "thumbnails", "vitals", "wall", "waterfall", "why", "words"),
+    *PLAYER,
+)
 HEAD = "\n".join(
     [
         '<meta name="color-scheme" content="light dark">',
-        '<link rel="stylesheet" href="/ui/viewer.css">',
-        '<link rel="stylesheet" href="/ui/player.css">',
+        *(f'<link rel="stylesheet" href="/ui/{name}.css">' for name in STYLES),
         # fetched beside Gradio's own scripts, so that the player starts as soon as its element is there
         *(f'<link rel="modulepreload" href="/ui/{name}.js">' for name in MODULES),
     ]

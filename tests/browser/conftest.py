@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
-from typing import TypeVar
+from typing import Any, Literal, TypeVar
 
 import httpx
 import pytest
@@ -16,6 +17,7 @@ from playwright.sync_api import Browser, ConsoleMessage, Page, sync_playwright
 from streamer.config import StreamConfig
 from streamer.network import WebRtcConfig
 from tests.fakes.live_street import LiveStreet
+from tests.fakes.page_answers import Answers
 from tests.fakes.web_store import MemoryStore
 from web.app import WebSettings, create_app
 from web.burned_routes import BurnedServer
@@ -37,6 +39,16 @@ STREAM = "street"
 PATIENCE_MS = 45_000
 
 
+def event_of(seq: int, kind: str = "appear", stream: str = STREAM, **more: Any) -> dict[str, Any]:
+    """An event as the API gives it, of now."""
+    base = {"id": f"{stream}:1:{seq}:{kind}:{seq}", "kind": kind, "stream": stream, "epoch": 1, "seq": seq}
+    attrs = {"label": "person", "score": 0.9, "box_xyxy": [200, 120, 260, 300], "source_hw": [360, 640]}
+    spans = {"decode": 3.0, "queue": 6.0, "batch": 2.0, "infer": 20.0, "postprocess": 2.0, "total": 33.0}
+    made = {"model": "street-nano", "digest": "dc5f" * 16, "backend": "openvino bf16"}
+    of_now = {"wall_ns": time.time_ns(), "track_id": seq, "latency_ms": spans, "provenance": made}
+    return base | of_now | {"attrs": attrs | more.pop("attrs", {})} | more
+
+
 @dataclass
 class LiveSite:
     """A running server. Touch its store only through `do`, which runs on the server's own loop."""
@@ -51,6 +63,9 @@ class LiveSite:
             return action()
 
         return asyncio.run_coroutine_threadsafe(act(), self.loop).result(5)
+
+    def happen(self, *events: dict[str, Any]) -> None:
+        self.do(lambda: [self.store.happen(event) for event in events])
 
     def set_state(self, **fields: str) -> None:
         self.do(lambda: self.store.states[STREAM].update(fields))
@@ -137,19 +152,30 @@ class Watched:
 
 
 @contextmanager
-def watching(browser: Browser, url: str, *, width: int = 1280, height: int = 800) -> Iterator[Watched]:
-    """An address in a browser profile of its own, at a given size in pixels."""
+def watching(
+    browser: Browser,
+    url: str,
+    *,
+    width: int = 1280,
+    height: int = 800,
+    answers: Answers | None = None,
+    scheme: Literal["light", "dark"] = "dark",
+) -> Iterator[Watched]:
+    """An address in a browser profile of its own, at a size in pixels; `answers` speaks for parts of the server."""
 
     def heard(line: ConsoleMessage) -> None:
-        if line.type in ("error", "warning"):
+        # that a picture of an event is not kept is no complaint: its row shows none
+        if line.type in ("error", "warning") and not line.location["url"].endswith("/picture.jpg"):
             watched.complaints.append(line.text)
 
-    context = browser.new_context(viewport={"width": width, "height": height}, color_scheme="dark")
+    context = browser.new_context(viewport={"width": width, "height": height}, color_scheme=scheme)
     context.set_default_timeout(PATIENCE_MS)
     watched = Watched(context.new_page())
     watched.page.on("request", lambda request: watched.requests.append(request.url))
     watched.page.on("pageerror", lambda error: watched.complaints.append(str(error)))
     watched.page.on("console", heard)
+    if answers is not None:
+        answers.install(watched.page)
     try:
         watched.page.goto(url)
         yield watched
@@ -161,4 +187,4 @@ def watching(browser: Browser, url: str, *, width: int = 1280, height: int = 800
 def open_page(chromium: Browser) -> Iterator[Callable[..., Watched]]:
     """`watching` for as long as the test runs."""
     with ExitStack() as stack:
-        yield lambda url, **size: stack.enter_context(watching(chromium, url, **size))
+        yield lambda url, **how: stack.enter_context(watching(chromium, url, **how))

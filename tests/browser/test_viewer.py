@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -10,8 +9,9 @@ import pytest
 from playwright.sync_api import Page
 
 from streamer.config import StreamConfig
-from tests.browser.conftest import STREAM, LiveSite, Watched, serving, watching
+from tests.browser.conftest import STREAM, LiveSite, Watched, event_of, serving, watching
 from tests.browser.painted import NUMBERS
+from tests.fakes.page_answers import Answers
 
 Open = Callable[..., Watched]
 
@@ -42,23 +42,13 @@ EDGES = """() => {
 @pytest.fixture(scope="module")
 def shared(site: LiveSite, chromium: Any) -> Iterator[Watched]:
     """One page that several tests look at while it plays."""
-    with watching(chromium, site.url) as watched:
+    with watching(chromium, site.url, answers=Answers()) as watched:
         watched.page.wait_for_function(SHOWN)
         yield watched
 
 
 def stats(page: Page) -> dict[str, Any]:
     return dict(page.evaluate("window.sightline.player.stats"))
-
-
-def event(seq: int, kind: str = "appear", **more: Any) -> dict[str, Any]:
-    base = {"id": f"{STREAM}:1:{seq}:{kind}:{seq}", "kind": kind, "stream": STREAM, "epoch": 1, "seq": seq}
-    attrs = {"label": "person", "score": 0.9, "box_xyxy": [1, 2, 3, 4], "source_hw": [360, 640]}
-    return (
-        base
-        | {"wall_ns": time.time_ns(), "track_id": seq, "attrs": attrs, "latency_ms": {"total": 33.0}}
-        | more
-    )
 
 
 def test_the_picture_moves_and_is_a_picture(shared: Watched) -> None:
@@ -100,22 +90,17 @@ def test_boxes_are_drawn_on_objects_and_layers_can_be_put_away(shared: Watched) 
 def test_events_come_in_live_newest_on_top(site: LiveSite, shared: Watched) -> None:
     page = shared.page
     page.wait_for_selector(".sl-events .sl-dot[data-link=up]")
-    for seq, kind in ((1001, "appear"), (1002, "leave")):
-        site.do(lambda seq=seq, kind=kind: site.store.happen(event(seq, kind)))
-    page.wait_for_selector(f"tr[data-id='{STREAM}:1:1002:leave:1002']")
-    rows = page.locator(".sl-events tbody tr")
+    site.happen(event_of(1001), event_of(1002, "leave"))
+    page.wait_for_selector(f"[data-id='{STREAM}:1:1002:leave:1002']")
+    rows = page.locator(".sl-rows li")
     assert "person 1002" in rows.nth(0).inner_text() and "33 ms" in rows.nth(0).inner_text()
     assert "person 1001" in rows.nth(1).inner_text()
-    page.select_option(".sl-kind", "leave")
-    page.wait_for_function("document.querySelectorAll('.sl-events tbody tr').length === 1")
-    page.select_option(".sl-kind", "")
 
 
 def test_an_event_is_text_and_never_markup(site: LiveSite, shared: Watched) -> None:
     words = "<img src=x onerror=window.broken=1>"
-    attrs = {"code": "STREAM_LOST", "message": words}
-    site.do(lambda: site.store.happen(event(1100, "down", track_id=None, attrs=attrs)))
-    row = shared.page.locator(f"tr[data-id='{STREAM}:1:1100:down:1100']")
+    site.happen(event_of(1100, "down", track_id=None, attrs={"code": "STREAM_LOST", "message": words}))
+    row = shared.page.locator(f"[data-id='{STREAM}:1:1100:down:1100']")
     row.wait_for()
     assert words in row.inner_text()
     assert shared.page.evaluate("window.broken") is None
@@ -123,7 +108,7 @@ def test_an_event_is_text_and_never_markup(site: LiveSite, shared: Watched) -> N
 
 def test_health_says_what_worker_and_browser_say(shared: Watched) -> None:
     text = shared.page.locator(".sl-health").inner_text()
-    for word in ("RUNNING", "12.5 fps", "h264 320×180", "60 ms"):
+    for word in ("RUNNING", "12.5 fps", "h264 320×180", "60, 400 ms"):
         assert word in text
     assert shared.page.locator(".sl-tile .sl-world").is_visible()
 
@@ -201,7 +186,7 @@ def test_several_streams_make_a_wall(site: LiveSite, open_page: Open) -> None:
         page.locator("body").press("w")
         page.wait_for_function("document.querySelectorAll('.sl-tile').length === 2")
         page.wait_for_function(f"window.sightline.players.get('{STREAM}').live")
-        assert page.locator(".sl-health tr").count() == 3
+        assert page.evaluate("location.hash") == "#/wall"
         page.locator("body").press("1")
         page.wait_for_function("document.querySelectorAll('.sl-tile').length === 1")
     finally:

@@ -1,101 +1,176 @@
-// The live event table: a page of the past, then the feed; newest on top, never more than a screenful of memory.
+// The live event feed: a page of the past, then what happens, within the person's filters; newest on top, never more
+// rows than MAX_ROWS. Pictures are asked for only while their row can be seen.
 
 import { listEvents, openEvents } from "./api.js";
+import { el, say } from "./dom.js";
+import { Filters } from "./filters.js";
+import { href } from "./router.js";
+import { Thumbnails } from "./thumbnails.js";
+import { deedOf, ms, sentenceOf, subjectOf, timeOf } from "./words.js";
 
 const MAX_ROWS = 300;
+const PAGE = 100;
+const RETRY_MS = 2000;
 
-export class EventTable {
+export class EventFeed {
   #feed = null;
-  #turn = 0; // a slow answer to an old filter must not fill the new table
-  #seen = new Set(); // a redelivered event is shown once
+  #turn = 0; // a slow answer to an old filter must not fill the new list
+  #rows = new Map(); // id -> {event, row}, newest first in the page; a redelivered event is shown once
+  #older = null; // the cursor of what came before the oldest row
+  #picked = "";
 
-  constructor(root, onPick) {
-    this.rows = root.querySelector("tbody");
-    this.quiet = root.querySelector(".sl-quiet");
-    this.dot = root.querySelector(".sl-dot");
-    this.onPick = onPick;
+  constructor(root) {
+    this.filters = new Filters(() => this.#load());
+    this.dot = el("span.sl-dot", { data: { link: "down" }, role: "img" });
+    this.list = el("ol.sl-rows");
+    this.quiet = el("p.sl-quiet", { hidden: true });
+    this.more = el("button.sl-button.sl-older", { type: "button", hidden: true, onclick: () => this.#loadOlder() }, "Older");
+    this.scroller = el("div.sl-scroll", { tabindex: 0, role: "region", "aria-label": "Event list" }, this.list, this.quiet, this.more);
+    this.thumbnails = new Thumbnails(this.scroller);
+    const head = el("div.sl-events-head", {}, el("h2", {}, "Events"), this.dot, this.filters.summary);
+    root.replaceChildren(head, this.filters.root, this.scroller);
+    this.#load();
   }
 
   get length() {
-    return this.rows.rows.length;
+    return this.#rows.size;
   }
 
-  /** Show events of `stream` and `kind` (empty: all), from now on and the last ones. */
-  async show({ stream, kind }) {
-    const turn = ++this.#turn;
-    this.#feed?.close();
-    let page;
-    try {
-      page = await listEvents({ stream, kind, limit: 100 });
-    } catch {
-      if (turn === this.#turn) setTimeout(() => turn === this.#turn && this.show({ stream, kind }), 2000);
-      return this.#link(false);
-    }
-    if (turn !== this.#turn) return;
-    this.rows.replaceChildren();
-    this.#seen.clear();
-    for (const event of page.events.slice().reverse()) this.#add(event, false);
-    this.quiet.hidden = this.length > 0;
-    this.#feed = openEvents({ stream, kind }, page.next);
-    this.#feed.onopen = () => this.#link(true);
-    this.#feed.onerror = () => {
-      this.#link(false);
-      if (this.#feed.readyState === EventSource.CLOSED) this.show({ stream, kind }); // refused: start over
-    };
-    this.#feed.onmessage = ({ data }) => this.#add(JSON.parse(data), true);
+  /** What the feed knows of an event, or undefined. */
+  event(id) {
+    return this.#rows.get(id)?.event;
+  }
+
+  /** The id beside `id`: `step` 1 is the next older, -1 the next newer. */
+  beside(id, step) {
+    const ids = [...this.list.children].map((row) => row.dataset.id);
+    const at = ids.indexOf(id);
+    return at < 0 ? ids[0] : ids[at + step];
+  }
+
+  /** Mark the row of the event that is looked at. */
+  pick(id) {
+    this.#rows.get(this.#picked)?.row.firstChild.removeAttribute("aria-current");
+    this.#picked = id;
+    const row = this.#rows.get(id)?.row;
+    row?.firstChild.setAttribute("aria-current", "true");
+    row?.scrollIntoView({ block: "nearest" });
   }
 
   close() {
     this.#turn++;
     this.#feed?.close();
+    this.thumbnails.close();
   }
 
-  #link(up) {
-    this.dot.dataset.link = up ? "up" : "down";
-    this.dot.title = up ? "event feed is live" : "event feed is broken; trying again";
-  }
-
-  #add(event, fresh) {
-    if (this.#seen.has(event.id)) return;
-    this.#seen.add(event.id);
-    const row = this.rows.insertRow(0);
-    row.dataset.kind = event.kind;
-    row.dataset.id = event.id;
-    if (fresh) row.className = "sl-fresh";
-    const { score, code } = event.attrs;
-    row.title = [event.id, code, score !== undefined && `score ${score.toFixed(2)}`].filter(Boolean).join("\n");
-    const at = new Date(event.wall_ns / 1e6);
-    const cells = [
-      at.toLocaleTimeString([], { hour12: false }),
-      event.stream,
-      event.kind,
-      what(event),
-      latency(event.latency_ms),
-    ];
-    for (const text of cells) row.insertCell().textContent = text;
-    row.cells[0].title = at.toLocaleString();
-    if (event.track_id === null || event.track_id === undefined) {
-      row.deleteCell(4); // a stream's event has words instead of a latency
-      row.cells[3].colSpan = 2;
-    } else row.cells[4].className = "sl-num";
-    row.onclick = () => this.onPick(event.stream);
-    while (this.rows.rows.length > MAX_ROWS) {
-      this.#seen.delete(this.rows.lastElementChild.dataset.id);
-      this.rows.lastElementChild.remove();
+  async #load() {
+    const turn = ++this.#turn;
+    this.#feed?.close();
+    const asked = this.filters.query();
+    let page;
+    try {
+      page = await listEvents({ ...asked, limit: PAGE });
+    } catch (error) {
+      if (turn !== this.#turn) return;
+      this.#link(false);
+      this.#hush(error.status >= 400 && error.status < 500 ? error.message : "");
+      setTimeout(() => turn === this.#turn && this.#load(), RETRY_MS);
+      return;
     }
-    this.quiet.hidden = true;
+    if (turn !== this.#turn) return;
+    this.list.replaceChildren();
+    this.#rows.clear();
+    this.thumbnails.clear();
+    for (const event of page.events) this.#add(event, { last: true });
+    this.#older = page.previous;
+    this.#tell();
+    if (asked.until) return this.#link(true, "past events only");
+    this.#feed = openEvents(asked, page.next);
+    this.#feed.onopen = () => this.#link(true);
+    this.#feed.onerror = () => {
+      this.#link(false);
+      if (this.#feed.readyState === EventSource.CLOSED) this.#load(); // refused: start over
+    };
+    this.#feed.onmessage = ({ data }) => {
+      this.#add(JSON.parse(data), { fresh: true });
+      this.#trim();
+      this.#tell();
+    };
+  }
+
+  async #loadOlder() {
+    const turn = this.#turn;
+    this.more.disabled = true;
+    try {
+      const page = await listEvents({ ...this.filters.query(), limit: PAGE, before: this.#older });
+      if (turn !== this.#turn) return;
+      for (const event of page.events) this.#add(event, { last: true });
+      this.#older = page.previous;
+    } catch (error) {
+      this.#hush(error.message);
+    }
+    this.more.disabled = false;
+    this.#tell();
+  }
+
+  #add(event, { fresh = false, last = false }) {
+    if (this.#rows.has(event.id) || !this.filters.fits(event)) return;
+    this.filters.learn(event);
+    const row = line(event, fresh);
+    this.#rows.set(event.id, { event, row });
+    if (event.id === this.#picked) row.firstChild.setAttribute("aria-current", "true");
+    if (last) this.list.append(row);
+    else this.list.prepend(row);
+    this.thumbnails.watch(row.querySelector(".sl-thumb"), event);
+  }
+
+  #trim() {
+    while (this.#rows.size > MAX_ROWS) {
+      const row = this.list.lastElementChild;
+      this.#rows.delete(row.dataset.id);
+      this.thumbnails.forget(row.querySelector(".sl-thumb"));
+      row.remove();
+      this.#older = null; // a gap would be between it and the last row
+    }
+  }
+
+  #tell() {
+    this.#hush(this.length ? "" : this.filters.active ? "Nothing that fits these filters." : "Nothing has happened yet.");
+    this.more.hidden = !this.#older || this.length >= MAX_ROWS;
+  }
+
+  #hush(text) {
+    say(this.quiet, text);
+    this.quiet.hidden = !text;
+  }
+
+  #link(up, words) {
+    this.dot.dataset.link = up ? "up" : "down";
+    this.dot.title = words ?? (up ? "new events appear as they happen" : "the feed is broken; trying again");
+    this.dot.setAttribute("aria-label", this.dot.title);
   }
 }
 
-function what({ attrs, track_id: track }) {
-  if (track !== null && track !== undefined) {
-    const does = attrs.action ? `: ${attrs.action.replaceAll("_", " ")}` : "";
-    return `${attrs.label ?? "object"} ${track}${does}`;
-  }
-  return attrs.message || attrs.code || "";
-}
-
-function latency(parts) {
-  const total = parts?.total;
-  return total === undefined ? "" : `${Math.round(total)} ms`;
+/** One event as a row that leads to its page. */
+function line(event, fresh) {
+  const stream = event.kind === "up" || event.kind === "down";
+  const deed = stream ? "" : deedOf(event);
+  const link = el(
+    "a.sl-row",
+    { href: href("events", event.id), title: sentenceOf(event) },
+    el("span.sl-thumb", { "aria-hidden": "true", data: { kind: event.kind } }),
+    el(
+      "span.sl-row-main",
+      {},
+      el("span.sl-row-what", {}, el("b.sl-kind-word", {}, event.kind), " ", el("span", {}, subjectOf(event) || "stream")),
+      el("span.sl-row-where", {}, event.stream, deed && el("i", {}, deed)),
+    ),
+    el(
+      "span.sl-row-when",
+      {},
+      el("time", { datetime: new Date(event.wall_ns / 1e6).toISOString() }, timeOf(event.wall_ns)),
+      event.latency_ms?.total !== undefined && el("span", { title: "capture to event" }, ms(event.latency_ms.total)),
+    ),
+  );
+  return el(fresh ? "li.sl-fresh" : "li", { data: { id: event.id, kind: event.kind } }, link);
 }

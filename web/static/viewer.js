@@ -1,15 +1,23 @@
-// The page: which streams exist, which are on the screen, and what the person asked for. Everything else is a part.
+// The page: which streams exist, where the person is, and who they are. Everything else is a part.
 
+import { listStreams, whoAmI } from "./api.js";
 import { showAccuracy } from "./accuracy.js";
-import { addStream, listStreams, removeStream } from "./api.js";
-import { EventTable } from "./events.js";
-import { showHealth, showOverview } from "./health.js";
-import { LAYERS, SHOWN } from "./overlay.js";
-import { Player } from "./player.js";
+import { EventDetail } from "./detail.js";
+import { say } from "./dom.js";
+import { EventFeed } from "./events.js";
+import { HealthPage } from "./health.js";
+import { Keys } from "./keys.js";
+import { Manage } from "./manage.js";
+import { ModelsPage } from "./models.js";
+import { ObjectWhy } from "./objectwhy.js";
+import { Picker } from "./picker.js";
+import { Regions } from "./regions.js";
+import { follow, go, href } from "./router.js";
+import { Switches } from "./switches.js";
+import { showRegions, showVitals } from "./vitals.js";
+import { TILES, Wall } from "./wall.js";
 
 const POLL_MS = 1000;
-const WALL = "*"; // the picker's name for "all of them"; no stream may be called so
-const WALL_MAX = 9;
 
 export function start(root) {
   if (root.dataset.started) return;
@@ -19,23 +27,64 @@ export function start(root) {
 
 class Viewer {
   streams = [];
-  players = new Map();
-  picked = localStorage.getItem("sl-picked");
-  layers = new Set(JSON.parse(localStorage.getItem("sl-layers") ?? "null") ?? SHOWN);
+  worker = null;
+  place = { page: "", name: "", part: "" };
+  me = { role: "view", open: false };
+  #known = false; // the streams have been told at least once
 
   constructor(root) {
     this.root = root;
     this.$ = (selector) => root.querySelector(selector);
-    this.events = new EventTable(this.$(".sl-events"), (stream) => this.pick(stream));
+    const dialog = (name) => this.$(`[data-dialog=${name}]`);
     this.#theme(localStorage.getItem("sl-theme"));
-    this.#wire();
-    this.#showEvents();
+    this.switches = new Switches(root, {
+      onLayers: () => this.wall.redraw(),
+      onMode: (mode) => (this.wall.mode = mode),
+    });
+    this.objectWhy = new ObjectWhy(dialog("why"), {
+      player: (name) => this.players.get(name),
+      mayAsk: () => this.manages,
+      onLayer: (name) => this.switches.layer(name, true),
+    });
+    this.wall = new Wall(this.$(".sl-wall"), this.$(".sl-tile-template"), this.switches.layers, {
+      onPick: (name) => go(href("camera", name)),
+      onObject: (detail) => this.objectWhy.open(detail),
+    });
+    this.wall.mode = this.switches.mode;
+    this.events = new EventFeed(this.$(".sl-events"));
+    this.detail = new EventDetail(this.$(".sl-detail"), {
+      known: (id) => this.events.event(id),
+      beside: (id, step) => this.events.beside(id, step),
+    });
+    this.health = new HealthPage(this.$(".sl-health-page"));
+    this.models = new ModelsPage(this.$(".sl-models-page"));
+    this.picker = new Picker(this.$(".sl-bar"));
+    this.manage = new Manage({
+      dialog,
+      onAir: (parts) => {
+        this.$(".sl-onair").replaceChildren(...parts);
+        this.$(".sl-onair").hidden = !parts.length;
+      },
+      onChange: (name) => this.#changed(name),
+    });
+    this.regions = new Regions(this.$(".sl-regions"), {
+      onDone: () => go(href("camera", this.place.name)),
+      onSaved: (stream) => (this.streams = this.streams.map((each) => (each.name === stream.name ? { ...each, ...stream } : each))),
+      labels: () => [...new Set((this.player?.lastResult?.objects ?? []).map(({ label }) => label))].sort(),
+    });
+    this.keys = new Keys(this);
+    this.#wire(dialog);
     this.#poll();
+    this.#whoAmI();
+    follow((place) => this.#go(place));
   }
 
   // what tests and curious people read: the picked stream's player
+  get players() {
+    return this.wall.players;
+  }
   get player() {
-    return this.players.get(this.picked) ?? this.players.values().next().value;
+    return this.players.get(this.place.name) ?? this.players.values().next().value;
   }
   get framesDecoded() {
     return this.player?.stats.framesDecoded ?? 0;
@@ -50,202 +99,164 @@ class Viewer {
     return this.player?.lastResult ?? null;
   }
 
-  /** Put one stream (or WALL) on the screen. */
-  pick(name) {
-    if (name !== WALL && !this.streams.some((stream) => stream.name === name)) return;
-    this.picked = name;
-    localStorage.setItem("sl-picked", name);
+  get manages() {
+    return this.me.role === "manage";
+  }
+
+  /** The stream of the camera page, or undefined. */
+  get subject() {
+    return this.place.page === "camera" ? this.streams.find(({ name }) => name === this.place.name) : undefined;
+  }
+
+  /** What a button or a key asks for. */
+  do(action, target) {
+    const needed = this.$(`[data-do="${action}"]`)?.dataset.needs;
+    if (needed && needed !== this.me.role) return;
+    const subject = this.subject;
+    const actions = {
+      add: () => this.manage.openAdd(),
+      help: () => this.$("[data-dialog=help]").showModal(),
+      close: () => target.closest("dialog").close(),
+      theme: () => this.#theme(document.body.classList.contains("dark") ? "light" : "dark"),
+      full: () => this.#fullScreen(this.$(".sl-wall")),
+      zones: () => subject && go(this.regions.open ? href("camera", subject.name) : href("camera", subject.name, "zones")),
+      edit: () => subject && this.manage.openEdit(subject),
+      remove: () => subject && this.manage.openRemove(subject),
+      pause: () => subject && this.manage.pause(subject).catch((error) => this.#notice(error.message, 6000)),
+    };
+    actions[action]?.();
+  }
+
+  #go(place) {
+    if (!place) return this.#known && this.#home();
+    const moved = place.page !== this.place.page || place.name !== this.place.name;
+    this.place = place;
+    if (place.page === "wall" || place.page === "camera") this.events.filters.camera(place.page === "camera" ? place.name : "");
     this.#arrange();
-    if (this.$(".sl-only-this").checked) this.#showEvents();
+    if (!moved) return;
+    document.title = `${{ wall: "Live", camera: place.name, events: "Events", health: "Health", models: "Models" }[place.page]} – Sightline`;
+    if (place.page === "events") this.#showEvent(place.name);
+    if (place.page === "models") this.models.show(() => this.streams);
+    else this.models.hide();
+    if (place.page !== "health") this.health.hide();
+    this.root.scrollTop = 0;
+  }
+
+  /** Where one begins: the only camera, or all of them. */
+  #home() {
+    const last = localStorage.getItem("sl-last");
+    const [first] = this.streams;
+    if (this.streams.length === 1) go(href("camera", first.name), { instead: true });
+    else go(last && this.streams.some(({ name }) => name === last) ? href("camera", last) : href("wall"), { instead: true });
+  }
+
+  #showEvent(id) {
+    this.events.pick(id);
+    if (id) this.detail.show(id);
+    else this.detail.hide();
   }
 
   async #poll() {
-    try {
-      const { streams, worker } = await listStreams();
-      this.streams = streams;
-      this.#notice(worker.alive ? "" : "The worker does not answer; it is being started again.");
-    } catch (error) {
-      this.#notice(`No connection: ${error.message}.`);
-      const gone = { state: "UNREACHABLE", error: error.message };
-      this.streams = this.streams.map((stream) => ({ ...stream, state: { ...stream.state, ...gone } }));
-    }
-    this.#arrange();
+    await this.#ask();
     setTimeout(() => this.#poll(), POLL_MS);
   }
 
+  async #ask() {
+    try {
+      const { streams, worker } = await listStreams();
+      this.streams = streams;
+      this.worker = worker;
+      this.health.remember(streams);
+      this.#notice(worker.alive ? "" : "The worker does not answer; it is being started again.");
+    } catch (error) {
+      this.#notice(`No connection: ${error.message}.`);
+      const gone = { state: "UNREACHABLE", live: false, error: error.message };
+      this.streams = this.streams.map((stream) => ({ ...stream, state: { ...stream.state, ...gone } }));
+      if (this.worker) this.worker = { ...this.worker, alive: false };
+    }
+    if (!this.#known) {
+      this.#known = true;
+      if (!this.place.page) return this.#home();
+    }
+    this.#arrange();
+  }
+
+  async #whoAmI() {
+    try {
+      this.me = await whoAmI();
+    } catch {
+      setTimeout(() => this.#whoAmI(), 3000); // until then one may look only
+      return;
+    }
+    this.root.dataset.role = this.me.role;
+    const who = this.$(".sl-who");
+    who.hidden = this.me.open || !this.me.name;
+    who.textContent = this.me.name;
+    who.title = `signed in as ${this.me.name}: may ${this.me.role}`;
+    this.#arrange();
+  }
+
+  async #changed(name) {
+    await this.#ask();
+    if (name) go(href("camera", name));
+  }
+
   #arrange() {
+    const { page, name, part } = this.place;
+    if (!page || !this.#known) return;
     const names = this.streams.map((stream) => stream.name);
-    if (this.picked !== WALL && !names.includes(this.picked)) this.picked = names[0] ?? null;
-    const wanted = this.picked === WALL ? names.slice(0, WALL_MAX) : names.filter((name) => name === this.picked);
-    for (const [name, player] of this.players) {
-      if (wanted.includes(name)) continue;
-      player.close();
-      player.tile.remove();
-      this.players.delete(name);
+    if (page === "camera" && !names.includes(name)) return this.#home(); // removed, here or elsewhere
+    const drawing = page === "camera" && part === "zones" && this.manages;
+    this.root.dataset.page = drawing ? "zones" : page;
+    this.root.dataset.named = name ? "yes" : "no";
+    for (const section of this.root.querySelectorAll("[data-for]")) {
+      section.hidden = !section.dataset.for.split(" ").includes(page) && !(drawing && section.dataset.for === "zones");
     }
-    for (const name of wanted) if (!this.players.has(name)) this.players.set(name, this.#newPlayer(name));
-    for (const stream of this.streams) this.players.get(stream.name)?.setState(stream.state);
-    this.$(".sl-wall").dataset.count = wanted.length;
+    this.$(".sl-events").hidden ||= drawing;
+    for (const link of this.root.querySelectorAll(".sl-nav a")) {
+      const here = link.dataset.page === (page === "camera" ? "wall" : page);
+      if (here) link.setAttribute("aria-current", "page");
+      else link.removeAttribute("aria-current");
+    }
+    this.events.filters.cameras(names);
+    this.#stage(page, names);
+    if (page === "health") this.health.show(this.streams, this.worker);
+    if (page === "models") this.models.tellUsers(this.streams);
+    const player = this.subject && this.players.get(name);
+    if (drawing && player) this.regions.show(this.subject, player);
+    else this.regions.hide();
+    this.root.dataset.ready = "yes";
+  }
+
+  #stage(page, names) {
+    const many = Math.max(1, Math.ceil(names.length / TILES));
+    const at = Math.min(many, Math.max(1, Number(this.place.name) || 1));
+    const onWall = this.streams.slice((at - 1) * TILES, at * TILES);
+    const { subject } = this;
+    const wanted = page === "camera" ? [subject] : page === "wall" ? onWall : [];
+    this.wall.show(wanted);
+    if (subject) localStorage.setItem("sl-last", subject.name);
+    else if (page === "wall") localStorage.removeItem("sl-last");
     this.$(".sl-empty").hidden = names.length > 0;
-    this.#picker(names);
-    const subject = this.streams.find((stream) => stream.name === this.picked);
-    const health = this.$(".sl-health");
-    if (this.picked === WALL) showOverview(health, this.streams, (name) => this.pick(name));
-    else showHealth(health, subject, this.player);
+    this.$(".sl-underbar").hidden = names.length === 0;
+    this.picker.show(this.streams, page === "camera" ? subject : null, { at, many });
+    showVitals(this.$(".sl-health"), subject, this.player);
+    showRegions(this.$(".sl-inside"), subject);
     showAccuracy(this.$(".sl-accuracy"), subject);
-    this.$("[data-do=remove]").hidden = !subject;
-    const hidden = this.picked === WALL ? names.length - wanted.length : 0;
-    this.$(".sl-note").textContent = hidden ? `${hidden} more not shown` : "";
   }
 
-  #newPlayer(name) {
-    const tile = this.$(".sl-tile-template").content.cloneNode(true).firstElementChild;
-    const stream = this.streams.find((each) => each.name === name);
-    tile.dataset.stream = name;
-    tile.querySelector(".sl-name").textContent = name;
-    tile.querySelector(".sl-world").hidden = stream.source !== "world";
-    tile.ondblclick = () => this.#fullScreen(tile);
-    tile.onclick = () => this.picked === WALL && this.pick(name);
-    this.$(".sl-wall").append(tile);
-    return new Player(tile, name, this.layers);
-  }
-
-  #picker(names) {
-    const nav = this.$(".sl-picker");
-    const wanted = names.length > 1 ? [...names, WALL] : names;
-    if (nav.dataset.names !== JSON.stringify(wanted)) {
-      nav.dataset.names = JSON.stringify(wanted);
-      nav.replaceChildren(...wanted.map((name) => this.#chip(name)));
-    }
-    for (const chip of nav.children) {
-      const on = chip.dataset.stream === this.picked;
-      chip.setAttribute("aria-selected", on);
-      chip.tabIndex = on ? 0 : -1;
-      const stream = this.streams.find(({ name }) => name === chip.dataset.stream);
-      if (stream) chip.firstElementChild.dataset.state = stream.state.state;
-      if (stream) chip.title = stream.state.state;
-    }
-  }
-
-  #chip(name) {
-    const chip = document.createElement("button");
-    chip.type = "button";
-    chip.role = "tab";
-    chip.className = "sl-chip";
-    chip.dataset.stream = name;
-    const dot = document.createElement("span");
-    dot.className = name === WALL ? "sl-grid-mark" : "sl-dot";
-    chip.append(dot, name === WALL ? "Wall" : name);
-    chip.onclick = () => this.pick(name);
-    return chip;
-  }
-
-  #showEvents() {
-    const only = this.$(".sl-only-this").checked && this.picked !== WALL;
-    this.events.show({ stream: only ? this.picked : "", kind: this.$(".sl-kind").value });
-  }
-
-  #wire() {
-    for (const box of this.root.querySelectorAll(".sl-layers input")) {
-      box.checked = this.layers.has(box.name);
-      box.onchange = () => this.#layer(box.name, box.checked);
-    }
-    this.$(".sl-kind").onchange = () => this.#showEvents();
-    this.$(".sl-only-this").onchange = () => this.#showEvents();
-    this.root.addEventListener("click", ({ target }) => this.#do(target.closest("[data-do]")?.dataset.do, target));
-    this.#dialog("add").querySelector("form").onsubmit = (event) => this.#submitAdd(event);
-    this.#dialog("remove").querySelector("form").onsubmit = (event) => this.#submitRemove(event);
-    document.addEventListener("keydown", (event) => this.#key(event));
+  #wire(dialog) {
+    this.root.addEventListener("click", ({ target }) => {
+      const asked = target.closest("[data-do]");
+      if (asked) this.do(asked.dataset.do, asked);
+    });
+    dialog("help").querySelector(".sl-layer-keys").textContent = this.switches.keyNames.map(([key]) => key).join(" ");
+    dialog("help").querySelector(".sl-layer-names").textContent = this.switches.keyNames.map(([, name]) => name).join(", ");
     addEventListener("pagehide", () => {
       this.events.close();
-      for (const player of this.players.values()) player.close();
+      this.wall.close();
     });
     addEventListener("pageshow", ({ persisted }) => persisted && location.reload());
-  }
-
-  #layer(name, on) {
-    if (on) this.layers.add(name);
-    else this.layers.delete(name);
-    this.$(`.sl-layers [name=${name}]`).checked = on;
-    localStorage.setItem("sl-layers", JSON.stringify([...this.layers]));
-    for (const player of this.players.values()) player.redraw();
-  }
-
-  #do(action, target) {
-    if (action === "add" || action === "help") this.#open(action);
-    else if (action === "remove") this.#askRemove(this.picked);
-    else if (action === "close") target.closest("dialog").close();
-    else if (action === "theme") this.#theme(document.body.classList.contains("dark") ? "light" : "dark");
-    else if (action === "full") this.#fullScreen(this.$(".sl-wall"));
-  }
-
-  #key(event) {
-    const typing = event.target.closest?.("input:not([type=checkbox]), select, textarea, dialog[open]");
-    if (typing || event.ctrlKey || event.metaKey || event.altKey) return;
-    const layer = { o: "actions", e: "attention" }[event.key] ?? LAYERS.find((name) => name[0] === event.key && name[0] !== "a");
-    const actions = { a: "add", d: "theme", f: "full", "?": "help" };
-    if (layer) this.#layer(layer, !this.layers.has(layer));
-    else if (event.key === "w" && this.streams.length > 1) this.pick(WALL);
-    else if (/^[1-9]$/.test(event.key)) this.pick(this.streams[event.key - 1]?.name);
-    else if (event.key in actions) this.#do(actions[event.key]);
-    else if (event.target.role === "tab" && /^Arrow(Left|Right)$/.test(event.key)) this.#step(event);
-    else return;
-    event.preventDefault();
-  }
-
-  #step({ key, target }) {
-    const next = key === "ArrowRight" ? target.nextElementSibling : target.previousElementSibling;
-    next?.click();
-    next?.focus();
-  }
-
-  #dialog(name) {
-    return this.$(`[data-dialog=${name}]`);
-  }
-
-  #open(name) {
-    const dialog = this.#dialog(name);
-    dialog.querySelector(".sl-error")?.setAttribute("hidden", "");
-    dialog.showModal();
-  }
-
-  async #submitAdd(event) {
-    event.preventDefault();
-    const form = event.target;
-    const { name, url } = Object.fromEntries(new FormData(form));
-    await this.#attempt(form, async () => {
-      await addStream({ name: name.trim(), url: url.trim(), loop: form.loop.checked });
-      this.streams = (await listStreams()).streams;
-      this.pick(name.trim());
-      form.reset();
-    });
-  }
-
-  #askRemove(name) {
-    this.$(".sl-remove-name").textContent = name;
-    this.#open("remove");
-  }
-
-  async #submitRemove(event) {
-    event.preventDefault();
-    const name = this.$(".sl-remove-name").textContent;
-    await this.#attempt(event.target, async () => {
-      await removeStream(name);
-      this.streams = this.streams.filter((stream) => stream.name !== name);
-      this.#arrange();
-    });
-  }
-
-  async #attempt(form, action) {
-    const error = form.querySelector(".sl-error");
-    error.hidden = true;
-    try {
-      await action();
-      form.closest("dialog").close();
-    } catch (refusal) {
-      error.textContent = refusal.message;
-      error.hidden = false;
-    }
   }
 
   #fullScreen(element) {
@@ -253,10 +264,12 @@ class Viewer {
     else element.requestFullscreen?.().catch(() => {});
   }
 
-  #notice(text) {
+  #notice(text, forMs = 0) {
+    if (this.noticeUntil > performance.now() && !text) return;
+    this.noticeUntil = performance.now() + forMs;
     const notice = this.$(".sl-notice");
     notice.hidden = !text;
-    if (notice.textContent !== text) notice.textContent = text;
+    say(notice, text);
   }
 
   #theme(choice) {

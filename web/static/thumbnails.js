@@ -1,0 +1,106 @@
+// Small pictures of what an event is about: cut out of its evidence picture, asked for only while the row is on the
+// screen, few at a time, and no longer from a camera whose pictures are not kept.
+
+import { pictureUrl } from "./api.js";
+import { el } from "./dom.js";
+
+const AT_ONCE = 3;
+const WAIT_MS = 250; // a row that is scrolled past costs nothing
+const MISSES = 3; // so many missing pictures of a camera, and it is not asked for a while
+const PAUSE_MS = 60_000;
+const MARGIN = 0.35; // of the box, around it
+
+export class Thumbnails {
+  #events = new WeakMap(); // element -> event
+  #waiting = new Map(); // element -> timer
+  #queue = [];
+  #loading = 0;
+  #missed = new Map(); // stream -> {count, until}
+
+  constructor(scroller) {
+    this.observer = new IntersectionObserver((entries) => entries.forEach((entry) => this.#seen(entry)), { root: scroller });
+  }
+
+  watch(thumb, event) {
+    if (event.track_id === null || event.track_id === undefined) return; // a stream's own event shows no object
+    this.#events.set(thumb, event);
+    this.observer.observe(thumb);
+  }
+
+  forget(thumb) {
+    this.observer.unobserve(thumb);
+    clearTimeout(this.#waiting.get(thumb));
+    this.#waiting.delete(thumb);
+  }
+
+  clear() {
+    this.observer.disconnect();
+    for (const timer of this.#waiting.values()) clearTimeout(timer);
+    this.#waiting.clear();
+    this.#queue = [];
+  }
+
+  close() {
+    this.clear();
+  }
+
+  #seen({ target, isIntersecting }) {
+    if (!isIntersecting) {
+      clearTimeout(this.#waiting.get(target));
+      this.#waiting.delete(target);
+      this.#queue = this.#queue.filter((each) => each !== target);
+    } else if (!this.#waiting.has(target)) {
+      const timer = setTimeout(() => {
+        this.#queue.push(target);
+        this.#next();
+      }, WAIT_MS);
+      this.#waiting.set(target, timer);
+    }
+  }
+
+  #next() {
+    while (this.#loading < AT_ONCE && this.#queue.length) {
+      const thumb = this.#queue.shift();
+      const event = this.#events.get(thumb);
+      if (!thumb.isConnected || this.#isPaused(event.stream)) continue;
+      this.forget(thumb);
+      this.#loading++;
+      const ended = (came) => {
+        this.#loading--;
+        this.#judge(event.stream, came);
+        this.#next();
+      };
+      const image = el("img", { alt: "", decoding: "async" });
+      image.onload = () => {
+        place(image, event);
+        thumb.replaceChildren(image);
+        ended(true);
+      };
+      image.onerror = () => ended(false);
+      image.src = pictureUrl(event.id);
+    }
+  }
+
+  #isPaused(stream) {
+    return (this.#missed.get(stream)?.until ?? 0) > performance.now();
+  }
+
+  #judge(stream, came) {
+    const count = came ? 0 : (this.#missed.get(stream)?.count ?? 0) + 1;
+    this.#missed.set(stream, { count, until: count >= MISSES ? performance.now() + PAUSE_MS : 0 });
+  }
+}
+
+/** Scale and shift the image so that its frame (4:3) shows the event's box with a margin around it. */
+function place(image, { attrs = {} }) {
+  const { box_xyxy: box, source_hw: size } = attrs;
+  if (!box || !size) return;
+  const [h, w] = size;
+  const [x1, y1, x2, y2] = box;
+  let wide = Math.max((x2 - x1) * (1 + 2 * MARGIN), (y2 - y1) * (1 + 2 * MARGIN) * (4 / 3), w / 12);
+  wide = Math.min(wide, w, (h * 4) / 3);
+  const high = (wide * 3) / 4;
+  const left = Math.min(Math.max(0, (x1 + x2 - wide) / 2), w - wide);
+  const top = Math.min(Math.max(0, (y1 + y2 - high) / 2), h - high);
+  image.style.cssText = `position:absolute;width:${(100 * w) / wide}%;height:${(100 * h) / high}%;left:${(-100 * left) / wide}%;top:${(-100 * top) / high}%;max-width:none`;
+}
