@@ -4,9 +4,32 @@ from __future__ import annotations
 
 from typing import Annotated
 
-from pydantic import Field, SecretStr
+from pydantic import AfterValidator, Field, SecretStr, model_validator
+from pydantic_core import PydanticCustomError
 
 from streamer.strict import Strict
+
+
+def _refusal(what: str, mend: str) -> PydanticCustomError:
+    return PydanticCustomError("bad_url", "{what} — {mend}", {"what": what, "mend": mend})
+
+
+def udp_range(text: str) -> range:
+    """The ports of `50000` or `50000-50100`, both ends included. Raises ValueError for what is no range of ports."""
+    first, _, last = text.partition("-")
+    ports = range(int(first), int(last or first) + 1)
+    if not ports or ports[0] < 1 or ports[-1] > 65535:
+        raise ValueError(f"{text} is no range of ports")
+    return ports
+
+
+def _checked_range(text: str | None) -> str | None:
+    try:
+        if text is not None:
+            udp_range(text)
+    except ValueError:
+        raise _refusal("no range of ports", "write 1 to 65535, the lower end first") from None
+    return text
 
 
 class IceServer(Strict):
@@ -18,15 +41,27 @@ class IceServer(Strict):
     username: str | None = None
     credential: SecretStr | None = None
 
+    @property
+    def is_turn(self) -> bool:
+        return self.url.startswith("turn")
+
+    @model_validator(mode="after")
+    def _has_what_it_needs(self) -> IceServer:
+        if self.is_turn and not (self.username and self.credential and self.credential.get_secret_value()):
+            raise _refusal("a TURN server wants a name and a password", "give username and credential")
+        return self
+
 
 class WebRtcConfig(Strict):
     """The media's way to and from browsers."""
 
     udp_ports: Annotated[
         str | None,
+        AfterValidator(_checked_range),
         Field(
             pattern=r"^\d{1,5}(-\d{1,5})?$",
-            description="One port or a range such as 50000-50100; default: any",
+            description="One port, shared by all viewers, or a range such as 50000-50100 with a port for each; "
+            "default: any",
         ),
     ] = None
     hosts: Annotated[
@@ -39,3 +74,14 @@ class WebRtcConfig(Strict):
         tuple[IceServer, ...], Field(description="At most one STUN and one TURN server are used by this side")
     ] = ()
     relay_only: Annotated[bool, Field(description="Through the TURN server only")] = False
+
+    @property
+    def ports(self) -> range | None:
+        """The UDP ports that the media may use; None: any."""
+        return None if self.udp_ports is None else udp_range(self.udp_ports)
+
+    @model_validator(mode="after")
+    def _has_a_relay(self) -> WebRtcConfig:
+        if self.relay_only and not any(server.is_turn for server in self.ice_servers):
+            raise _refusal("relay_only is set and there is no TURN server", "add one to ice_servers")
+        return self

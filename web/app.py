@@ -29,6 +29,7 @@ from streamer.network import WebRtcConfig
 from web.api import Surroundings, refusals, router
 from web.assets import FOLDER
 from web.evidence import evidence_router
+from web.ice import ice_routes
 from web.problems import Refused, problem
 from web.security import Guard, check_bind
 from web.store import Store
@@ -112,6 +113,7 @@ def create_app(
     def viewers(stream: str) -> int | None:
         return None if whep is None else whep.viewers(stream)
 
+    app.include_router(ice_routes(settings.webrtc))
     app.include_router(router(Surroundings(store, clock, settings.media_root, viewers, stopping)))
     app.include_router(evidence_router(store, clock, settings.evidence))
     _add_probes(app, store, clock, viewer, metrics, whep)

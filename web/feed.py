@@ -1,8 +1,13 @@
-"""One reader per stream: packets, results and state are read from the store once and handed to every viewer.
+"""One reader per stream and codec: packets, results and state are read from the store once, for every viewer.
 
 While anybody watches, the feed keeps the worker's encoder running by renewing the stream's watch key. It holds the
 packets since the last key frame, so a late viewer starts at once, with the original time stamps; a viewer that lags
 is not allowed to fill memory but starts again from a key frame.
+
+A viewer that says its picture is broken (PLI, FIR) needs a key frame. An encoder is asked for one. A camera whose
+packets pass through cannot be asked: its viewer is given the group of pictures again from its key frame, with the
+original time stamps, so that it catches up in fast-forward and the overlays still fit; once a group, as a second copy
+did not help the first time and loads a link that is in trouble, and not when the next key frame is due anyway.
 """
 
 from __future__ import annotations
@@ -11,12 +16,13 @@ import asyncio
 import logging
 from collections import deque
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Protocol
 
 import orjson
 
 from streamer.client import VideoPacket
+from web.sdp import Codec
+from web.subscription import QUEUE_PACKETS, FeedPacket, Subscription
 
 log = logging.getLogger(__name__)
 
@@ -24,10 +30,10 @@ WATCH_TTL_S = 5
 WATCH_EVERY_S = 2.0
 STATE_EVERY_S = 1.0
 KEY_REQUEST_GAP_S = 0.5
-# What a viewer may lag behind: about two groups of pictures at 30 fps.
-QUEUE_PACKETS = 150
 # Results that a viewer is given when its channel opens, so that the first pictures have theirs: two seconds at 30 fps.
 REPLAY_RESULTS = 60
+# A key frame that comes within this is waited for; sending the group again would take as long.
+KEY_IS_DUE_TICKS = 45_000
 # Packets of a group of pictures that are kept for late viewers; a longer group is not worth the fast-forward.
 GROUP_PACKETS = 300
 # After a new epoch the picture goes on one nominal frame later on the viewers' time line.
@@ -44,15 +50,17 @@ class VideoStore(Protocol):
         """Whether a stream of this name is wanted (runs, or should)."""
         ...
 
-    async def read_video(self, stream: str, after: str, block_ms: int, /) -> Sequence[VideoPacket]:
+    async def read_video(
+        self, stream: str, after: str, block_ms: int, codec: str, /
+    ) -> Sequence[VideoPacket]:
         """Packets after the id, waiting up to `block_ms` for the first."""
         ...
 
-    async def tails(self, stream: str, /) -> tuple[str, str]:
+    async def tails(self, stream: str, codec: str, /) -> tuple[str, str]:
         """The ids of the newest packet and of the newest result (`0-0` where there are none)."""
         ...
 
-    async def fresh_group(self, stream: str, /) -> Sequence[VideoPacket]:
+    async def fresh_group(self, stream: str, codec: str, /) -> Sequence[VideoPacket]:
         """The packets since the last key frame, if they are of now (another process watches), else none."""
         ...
 
@@ -64,84 +72,34 @@ class VideoStore(Protocol):
         """The stream's state hash; empty if there is none."""
         ...
 
-    async def keep_watched(self, stream: str, ttl_s: int, /) -> None:
+    async def keep_watched(self, stream: str, ttl_s: int, codec: str, /) -> None:
         """Say that somebody watches, for the next `ttl_s` seconds."""
         ...
 
-    async def request_keyframe(self, stream: str, /) -> None:
+    async def request_keyframe(self, stream: str, codec: str, /) -> None:
         """Ask the worker for a key frame soon."""
         ...
 
 
-@dataclass(frozen=True, slots=True)
-class FeedPacket:
-    """A packet on the viewers' time line: `out_pts90k` = the packet's own pts90k + `offset`, growing over epochs."""
-
-    packet: VideoPacket
-    offset: int
-
-    @property
-    def out_pts90k(self) -> int:
-        return self.packet.pts90k + self.offset
-
-
-class Subscription:
-    """One viewer's place at the feed: a bounded queue of packets, and a callback for messages (JSON text)."""
-
-    def __init__(self, wants_key: Callable[[], None], group: Sequence[FeedPacket]) -> None:
-        self._wants_key = wants_key
-        self._queue: deque[FeedPacket] = deque(group)
-        self._filled = asyncio.Event()
-        self._needs_key = not group
-        self.ended = False
-        self.dropped = 0
-        self.on_message: Callable[[str], None] | None = None
-        if group:
-            self._filled.set()
-
-    def put(self, item: FeedPacket) -> None:
-        """Queue a packet; one that overflows the queue empties it, and the viewer goes on at the next key frame."""
-        if len(self._queue) >= QUEUE_PACKETS:
-            self.skip_to_key()
-            self._wants_key()
-        if self._needs_key and not item.packet.key:
-            self.dropped += 1
-            return
-        self._needs_key = False
-        self._queue.append(item)
-        self._filled.set()
-
-    def skip_to_key(self) -> None:
-        """Forget what is queued and take nothing until a key frame comes."""
-        self.dropped += len(self._queue)
-        self._queue.clear()
-        self._needs_key = True
-
-    async def next(self) -> FeedPacket | None:
-        """The next packet, waited for; None when the feed or the viewer has ended."""
-        while not self._queue and not self.ended:
-            self._filled.clear()
-            await self._filled.wait()
-        return None if self.ended else self._queue.popleft()
-
-    def end(self) -> None:
-        """Nothing more comes out."""
-        self.ended = True
-        self._filled.set()
-
-
 class StreamFeed:
-    """The reader of one stream, for all viewers of this process. Runs from the first `join` to the last `leave`."""
+    """The reader of one stream in one codec, for all viewers of this process; from first `join` to last `leave`.
 
-    def __init__(self, stream: str, store: VideoStore) -> None:
+    `strange` counts packets of another codec than its own, which are let go.
+    """
+
+    def __init__(self, stream: str, store: VideoStore, codec: Codec = "h264") -> None:
         self.stream = stream
+        self.codec = codec
+        self.strange = 0
         self._store = store
+        self._passes_through = False
         self._subscriptions: set[Subscription] = set()
         self._group: list[FeedPacket] = []
         self._results: deque[str] = deque(maxlen=REPLAY_RESULTS)
         self._state: str | None = None
         self._offset = 0
         self._last: FeedPacket | None = None
+        self._group_ticks = 0  # how long the last whole group was, 90 kHz
         self._key_asked_s = float("-inf")
         self._asking: set[asyncio.Task[None]] = set()
         self._tasks: list[asyncio.Task[None]] = []
@@ -186,13 +144,30 @@ class StreamFeed:
         self._group.clear()
         self._results.clear()
         self._last = None
+        self._group_ticks = 0
 
     def replay(self) -> list[str]:
         """What a viewer whose channel has just opened is told first: the state, then the last results."""
         return [*([self._state] if self._state else []), *self._results]
 
+    def picture_lost(self, subscription: Subscription) -> None:
+        """This viewer's picture is broken: see the module's docstring."""
+        if not self._passes_through:
+            self.request_keyframe()
+            return
+        group = self._group
+        if not group or len(group) >= QUEUE_PACKETS:
+            return
+        played = group[-1].out_pts90k - group[0].out_pts90k
+        if self._group_ticks and self._group_ticks - played < KEY_IS_DUE_TICKS:
+            return
+        if subscription.again(group):
+            log.info("stream %s: a viewer lost its picture and is given the last group again", self.stream)
+
     def request_keyframe(self) -> None:
-        """Ask for a key frame; at most one request per half second leaves this process."""
+        """Ask for a key frame; at most one request per half second leaves this process, and none to a camera."""
+        if self._passes_through:
+            return
         now_s = asyncio.get_running_loop().time()
         if now_s - self._key_asked_s < KEY_REQUEST_GAP_S:
             return
@@ -203,7 +178,7 @@ class StreamFeed:
 
     async def _ask_keyframe(self) -> None:
         try:
-            await self._store.request_keyframe(self.stream)
+            await self._store.request_keyframe(self.stream, self.codec)
         except Exception as error:
             log.info("stream %s: the request for a key frame was lost: %s", self.stream, error)
 
@@ -225,21 +200,21 @@ class StreamFeed:
 
     async def _keep_watched(self) -> None:
         while True:
-            await self._store.keep_watched(self.stream, WATCH_TTL_S)
+            await self._store.keep_watched(self.stream, WATCH_TTL_S, self.codec)
             await asyncio.sleep(WATCH_EVERY_S)
 
     async def _read_video(self) -> None:
-        after = (await self._store.tails(self.stream))[0]
+        after = (await self._store.tails(self.stream, self.codec))[0]
         if (
             self._last is None
         ):  # else there is a hole behind a failure of the store, and only a new key frame helps
-            for packet in await self._store.fresh_group(self.stream):
+            for packet in await self._store.fresh_group(self.stream, self.codec):
                 self._accept(packet)
                 after = packet.id
         else:
             self._broken()
         while True:
-            for packet in await self._store.read_video(self.stream, after, _BLOCK_MS):
+            for packet in await self._store.read_video(self.stream, after, _BLOCK_MS, self.codec):
                 self._accept(packet)
                 after = packet.id
 
@@ -251,12 +226,19 @@ class StreamFeed:
         self.request_keyframe()
 
     def _accept(self, packet: VideoPacket) -> None:
+        if packet.codec != self.codec:
+            if not self.strange:
+                log.error("stream %s: a %s packet among those of %s", self.stream, packet.codec, self.codec)
+            self.strange += 1
+            return
         last = self._last
         if last is not None and (packet.epoch != last.packet.epoch or packet.pts90k <= last.packet.pts90k):
             self._offset = last.out_pts90k + _GAP_TICKS - packet.pts90k
         item = FeedPacket(packet, self._offset)
         self._last = item
         if packet.key:
+            if self._group:
+                self._group_ticks = item.out_pts90k - self._group[0].out_pts90k
             self._group = [item]
         elif self._group and len(self._group) < GROUP_PACKETS:
             self._group.append(item)
@@ -266,7 +248,7 @@ class StreamFeed:
             subscription.put(item)
 
     async def _read_results(self) -> None:
-        after = (await self._store.tails(self.stream))[1]
+        after = (await self._store.tails(self.stream, self.codec))[1]
         while True:
             for entry, data in await self._store.read_results(self.stream, after, _BLOCK_MS):
                 after = entry
@@ -277,6 +259,7 @@ class StreamFeed:
     async def _read_state(self) -> None:
         while True:
             state = await self._store.state(self.stream)
+            self._passes_through = self.codec == "h264" and state.get("viewer_video") == "pass-through"
             text = orjson.dumps({"t": "state", "data": dict(state)}).decode()
             if text != self._state:
                 self._state = text

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from http import HTTPStatus
 
 from pydantic import BaseModel, Field
@@ -21,20 +22,32 @@ class Problem(BaseModel):
     detail: str = Field(description="One line: what is wrong, where, and the mend")
 
 
-def problem(status: int, what: str, *, where: str = "", mend: str = "") -> JSONResponse:
+def problem(
+    status: int, what: str, *, where: str = "", mend: str = "", headers: Mapping[str, str] | None = None
+) -> JSONResponse:
     """A problem response; its `detail` has the same form as every error of the product."""
     detail = str(SightlineError(what, where=where, mend=mend))
     body = Problem(title=HTTPStatus(status).phrase, status=status, detail=detail)
-    return JSONResponse(body.model_dump(), status, media_type=MEDIA_TYPE)
+    return JSONResponse(body.model_dump(), status, headers, media_type=MEDIA_TYPE)
 
 
 class Refused(Exception):
     """Ends a request with a problem document."""
 
-    def __init__(self, status: int, what: str, *, where: str = "", mend: str = "") -> None:
+    def __init__(
+        self,
+        status: int,
+        what: str,
+        *,
+        where: str = "",
+        mend: str = "",
+        headers: Mapping[str, str] | None = None,
+    ) -> None:
         super().__init__(what)
         self.status = status
+        self.headers = headers
         self.error = SightlineError(what, where=where, mend=mend)
 
     def response(self) -> JSONResponse:
-        return problem(self.status, self.error.what, where=self.error.where, mend=self.error.mend)
+        error = self.error
+        return problem(self.status, error.what, where=error.where, mend=error.mend, headers=self.headers)

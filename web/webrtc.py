@@ -2,24 +2,26 @@
 
 aiortc adds a random origin to the RTP time stamps and does not tell it, so it is read from the first RTP packet that
 leaves (`RtpOrigin`). With it the player matches each shown picture to its result exactly: 500 of 500 pictures where
-other ways are a picture or two off. That, the hook for picture loss and the sign of life use private parts of aiortc
-1.16; a test fails should one of them move.
+other ways are a picture or two off. That, the hook for picture loss, the sign of life and the length of the history
+use private parts of aiortc 1.16; a test fails should one of them move.
 """
 
 from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from fractions import Fraction
 from typing import Any
 
 import aioice.ice
+import aiortc.rtcrtpsender
 import orjson
 from aiortc import (
     RTCConfiguration,
     RTCDataChannel,
     RTCIceServer,
+    RTCIceTransportPolicy,
     RTCPeerConnection,
     RTCRtpSender,
     RTCSessionDescription,
@@ -28,8 +30,21 @@ from aiortc.mediastreams import MediaStreamError, MediaStreamTrack
 from aiortc.sdp import candidate_from_sdp
 from av.packet import Packet
 
+from streamer.network import IceServer, WebRtcConfig
 from web.feed import FeedPacket, StreamFeed, Subscription
-from web.sdp import BadOffer, NoH264, h264_only, ice_ufrag, parse_fragment, video_codec
+from web.ice import OwnServers, secret
+from web.ports import noting_shortage
+from web.sdp import (
+    BadOffer,
+    Codec,
+    NoCodec,
+    candidates,
+    ice_ufrag,
+    one_codec,
+    parse_fragment,
+    video_codec,
+    with_addresses,
+)
 
 log = logging.getLogger(__name__)
 
@@ -38,7 +53,12 @@ RTP_WRAP = 1 << 32
 # A channel that has not taken this much yet is too slow for results; the newest matter, so new ones are let go.
 CHANNEL_BACKLOG_BYTES = 1 << 18
 CLOSE_DEADLINE_S = 3.0
+# RTP packets that a sender keeps for those who miss some; aiortc's 128 are a quarter of a second of 1080p at 4 Mbit/s,
+# and 0.8 s without a network froze the picture until the next key frame. Browsers ask for the last 1000 at most.
+# It costs 1.3 MB a viewer where the packets are full.
+HISTORY_PACKETS = 1024
 
+aiortc.rtcrtpsender.RTP_HISTORY_SIZE = HISTORY_PACKETS
 
 _host_addresses = aioice.ice.get_host_addresses
 
@@ -54,6 +74,18 @@ def host_addresses(use_ipv4: bool, use_ipv6: bool) -> list[str]:
 
 
 aioice.ice.get_host_addresses = host_addresses
+
+
+class NoWay(Exception):
+    """No address to be reached at could be had; the message says why."""
+
+
+def rtc_configuration(network: WebRtcConfig, servers: Iterable[IceServer]) -> RTCConfiguration:
+    """The network in aiortc's words, with these of its servers."""
+    # An empty list, not None: None means a public STUN server, and nobody asked for that.
+    found = [RTCIceServer(urls=s.url, username=s.username, credential=secret(s)) for s in servers]
+    policy = RTCIceTransportPolicy.RELAY if network.relay_only else RTCIceTransportPolicy.ALL
+    return RTCConfiguration(iceServers=found, iceTransportPolicy=policy)
 
 
 class PacketTrack(MediaStreamTrack):
@@ -116,15 +148,17 @@ class Peer:
     `last_seen_s` (event loop time) is when the viewer last gave a sign of life, an RTCP report.
     """
 
-    def __init__(self, session: str, feed: StreamFeed, ice_servers: Sequence[str] = ()) -> None:
+    def __init__(self, session: str, stream: str, network: WebRtcConfig, servers: OwnServers) -> None:
         self.session = session
-        self.stream = feed.stream
-        self._feed = feed
+        self.stream = stream
+        self.codec: Codec = "h264"
+        self._network = network
+        self._feed: StreamFeed | None = None
         self._loop = asyncio.get_running_loop()
         self.began_s = self.last_seen_s = self._loop.time()
-        # An empty list, not None: None means a public STUN server, and nobody asked for that.
-        servers = [RTCIceServer(urls=url) for url in ice_servers]
-        self._pc = RTCPeerConnection(RTCConfiguration(iceServers=servers))
+        self._servers = servers
+        self._asked = servers.now(self.began_s)
+        self._pc = RTCPeerConnection(rtc_configuration(network, self._asked))
         self._subscription: Subscription | None = None
         self._channel: RTCDataChannel | None = None
         self._origin: RtpOrigin | None = None
@@ -147,28 +181,54 @@ class Peer:
         """Whether the connection has ended or failed."""
         return self._closed or self._pc.connectionState in ("failed", "closed")
 
-    async def answer(self, offer: str) -> str:
-        """The answer to a WHEP offer. Raises BadOffer (NoH264 for want of the codec)."""
-        offer = h264_only(offer)
+    async def answer(
+        self, offer: str, feed_of: Callable[[Codec], StreamFeed], addresses: Sequence[str] = ()
+    ) -> str:
+        """The answer to a WHEP offer, this host's further `addresses` among its candidates.
+
+        `feed_of` gives the feed of the codec that the offer can play. Raises BadOffer (NoCodec for want of a codec),
+        NoWay if this side has no address to offer.
+        """
+        offer, self.codec = one_codec(offer)
         self._offer_ufrag = ice_ufrag(offer)
         try:
             await self._pc.setRemoteDescription(RTCSessionDescription(offer, "offer"))
         except Exception as error:  # aiortc raises whatever its parser meets: ValueError, AttributeError, ...
             raise BadOffer(f"the offer cannot be read ({type(error).__name__}: {error})") from None
-        subscription = self._subscription = self._feed.join()
+        feed = self._feed = feed_of(self.codec)
+        subscription = self._subscription = feed.join()
         sender = self._pc.addTrack(PacketTrack(subscription, self._on_packet))
         answer = await self._pc.createAnswer()
         codec = video_codec(answer.sdp)
-        if codec != "h264":
-            raise NoH264(f"no H.264 profile of the offer can be sent (the answer says {codec or 'no video'})")
-        await self._pc.setLocalDescription(answer)
-        self._hook(sender)
-        return self._pc.localDescription.sdp
+        if codec != self.codec:
+            raise NoCodec(
+                f"no {self.codec.upper()} of the offer can be sent (the answer says {codec or 'no video'})"
+            )
+        sdp = await self._gather(answer)
+        self._hook(sender, feed, subscription)
+        return with_addresses(sdp, addresses)
 
-    def _hook(self, sender: RTCRtpSender) -> None:
+    async def _gather(self, answer: RTCSessionDescription) -> str:
+        """Bind and find this side's candidates; the answer with them. Raises NoWay."""
+        began_s = self._loop.time()
+        with noting_shortage() as short:
+            await self._pc.setLocalDescription(answer)
+        sdp: str = self._pc.localDescription.sdp
+        kinds = {found.kind for found in candidates(sdp)}
+        now_s = self._loop.time()
+        self._servers.judge(self._asked, kinds, now_s - began_s, now_s)
+        if short and "relay" not in kinds:
+            raise NoWay(f"all UDP ports of {self._network.udp_ports} are in use on {short[0]}")
+        if not kinds:
+            raise NoWay(
+                "the TURN server gave no address" if self._network.relay_only else "this host has no address"
+            )
+        return sdp
+
+    def _hook(self, sender: RTCRtpSender, feed: StreamFeed, subscription: Subscription) -> None:
         self._origin = RtpOrigin(sender, self._on_origin)
-        # With packets aiortc answers a picture loss by setting a flag that nobody reads.
-        sender._send_keyframe = self._feed.request_keyframe  # type: ignore[method-assign]
+        # With packets aiortc answers a picture loss (PLI, FIR) by setting a flag that nobody reads.
+        sender._send_keyframe = lambda: feed.picture_lost(subscription)  # type: ignore[method-assign]
         handle = sender._handle_rtcp_packet
 
         async def seen(packet: Any) -> None:
@@ -178,7 +238,11 @@ class Peer:
         sender._handle_rtcp_packet = seen  # type: ignore[method-assign]
 
     async def add_candidates(self, body: str) -> None:
-        """Take trickled candidates. Raises BadOffer for one that cannot be read or for an ICE restart."""
+        """Take trickled candidates. Raises BadOffer for one that cannot be read or for an ICE restart.
+
+        The end of candidates is taken note of and not passed on: aioice would give up as soon as the pairs it knows
+        have failed, though the player's own checks may still get through (RFC 8863). Who never connects is reaped.
+        """
         fragment = parse_fragment(body)
         if fragment.ufrag is not None and fragment.ufrag != self._offer_ufrag:
             raise BadOffer("an ICE restart is not supported")
@@ -199,7 +263,7 @@ class Peer:
             self._origin.forget()
         try:
             # The track ends first, else the sender may wait for a packet that never comes.
-            if self._subscription is not None:
+            if self._subscription is not None and self._feed is not None:
                 self._subscription.on_message = None
                 await self._feed.leave(self._subscription)
             await asyncio.wait_for(self._pc.close(), CLOSE_DEADLINE_S)
@@ -214,9 +278,9 @@ class Peer:
         self._channel = channel
         self.send(orjson.dumps({"t": "hello", "stream": self.stream}).decode())
         self._tell_origin()
-        for text in self._feed.replay():
-            self.send(text)
-        if self._subscription is not None:
+        if self._subscription is not None and self._feed is not None:
+            for text in self._feed.replay():
+                self.send(text)
             self._subscription.on_message = self.send
 
     def send(self, text: str) -> None:

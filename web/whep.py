@@ -1,6 +1,9 @@
 """WHEP: how a player asks for a stream. POST an offer, get the answer; PATCH candidates; DELETE at the end.
 
-Sessions whose viewer vanished without a word are ended after ten seconds of silence.
+By draft-ietf-wish-whep, in the manner of RFC 9725 where it is silent: the ICE session's tag, `Link` with the STUN and
+TURN servers, 503 with Retry-After when full, 422 for an ICE restart, which is not supported. What a player of another
+origin may do is decided at the door, `web.security`. Sessions whose viewer vanished without a word end after ten
+seconds of silence.
 """
 
 from __future__ import annotations
@@ -9,19 +12,22 @@ import asyncio
 import contextlib
 import logging
 import secrets
-from collections.abc import Sequence
 
 from fastapi import APIRouter, Request, Response
 
+from streamer.network import WebRtcConfig
 from web.feed import StreamFeed, VideoStore
+from web.ice import Addresses, OwnServers, link_header
 from web.problems import Refused
-from web.sdp import BadOffer, NoH264
-from web.webrtc import Peer
+from web.sdp import BadOffer, Codec, NoCodec
+from web.webrtc import NoWay, Peer
 
 log = logging.getLogger(__name__)
 
 MAX_BODY_BYTES = 64 * 1024
 MAX_VIEWERS = 64
+RETRY_AFTER_S = 10
+FRAGMENT = "application/trickle-ice-sdpfrag"
 REAP_EVERY_S = 1.0
 CONNECT_WITHIN_S = 15.0
 SILENT_FOR_S = 10.0
@@ -39,16 +45,18 @@ def is_gone(peer: Peer, now_s: float) -> bool:
 class WhepServer:
     """The WHEP routes of one web process, and everybody who watches through them.
 
-    `ice_servers` are STUN or TURN urls for sessions (and told to players in `Link`); none by default.
+    `network` is how the media travels, and which STUN and TURN servers players are told in `Link`.
     """
 
     def __init__(
-        self, store: VideoStore, *, ice_servers: Sequence[str] = (), max_viewers: int = MAX_VIEWERS
+        self, store: VideoStore, *, network: WebRtcConfig | None = None, max_viewers: int = MAX_VIEWERS
     ) -> None:
         self._store = store
-        self._ice_servers = tuple(ice_servers)
+        self._network = network or WebRtcConfig()
+        self._addresses = Addresses(self._network.hosts)
+        self._servers = OwnServers(self._network)
         self._max_viewers = max_viewers
-        self._feeds: dict[str, StreamFeed] = {}
+        self._feeds: dict[tuple[str, Codec], StreamFeed] = {}
         self._peers: dict[str, Peer] = {}
         self._opening = 0
         self._reaper: asyncio.Task[None] | None = None
@@ -76,31 +84,32 @@ class WhepServer:
     async def open_session(self, stream: str, offer: str) -> tuple[Peer, str]:
         """A new session and its answer. Raises Refused."""
         if self._closing:
-            raise Refused(503, "the server is closing", mend="ask again in a moment")
+            raise _busy("the server is closing")
         if len(self._peers) + self._opening >= self._max_viewers:
-            raise Refused(503, f"{self._max_viewers} viewers are watching, which is all this process serves")
-        if not await self._store.has_stream(stream):
-            raise Refused(404, f"there is no stream {stream!r}", mend="see GET /api/v1/streams")
-        feed = self._feeds.setdefault(stream, StreamFeed(stream, self._store))
-        peer = Peer(secrets.token_urlsafe(16), feed, self._ice_servers)
+            raise _busy(
+                f"{self._max_viewers} viewers are watching, which is all this server is told to serve"
+            )
         self._opening += 1
         try:
-            answer = await peer.answer(offer)
-        except NoH264 as error:
-            await peer.close()
-            raise Refused(406, str(error), mend="use a player that takes H.264") from None
-        except BadOffer as error:
-            await peer.close()
-            raise Refused(400, str(error), mend="send a WebRTC offer that receives video") from None
-        except BaseException:
-            await peer.close()
-            raise
+            if not await self._store.has_stream(stream):
+                raise Refused(404, f"there is no stream {stream!r}", mend="see GET /api/v1/streams")
+            peer = Peer(secrets.token_urlsafe(16), stream, self._network, self._servers)
+            try:
+                answer = await peer.answer(
+                    offer, lambda codec: self._feed(stream, codec), await self._addresses.now()
+                )
+            except BaseException as error:
+                await peer.close()
+                raise _refusal(error) from None
         finally:
             self._opening -= 1
         self._peers[peer.session] = peer
         if self._reaper is None:
             self._reaper = asyncio.create_task(self._reap(), name="whep reaper")
         return peer, answer
+
+    def _feed(self, stream: str, codec: Codec) -> StreamFeed:
+        return self._feeds.setdefault((stream, codec), StreamFeed(stream, self._store, codec))
 
     def _session(self, stream: str, session: str) -> Peer:
         peer = self._peers.get(session)
@@ -118,9 +127,8 @@ class WhepServer:
 
     async def _close(self, peer: Peer) -> None:
         await peer.close()
-        feed = self._feeds.get(peer.stream)
-        if feed is not None and not feed.viewers and not self.viewers(peer.stream) and not self._opening:
-            del self._feeds[peer.stream]
+        for key in [key for key, feed in self._feeds.items() if not feed.viewers and not self._opening]:
+            del self._feeds[key]
 
     async def _reap(self) -> None:
         while True:
@@ -148,13 +156,20 @@ class WhepServer:
 
         @router.options("/{stream}/whep", status_code=204, summary="What a player may send")
         async def options(stream: str) -> Response:
-            return Response(status_code=204, headers={"Accept-Post": "application/sdp", **self._links()})
+            headers = {"Allow": "OPTIONS, POST", "Accept-Post": "application/sdp", **self._links()}
+            return Response(status_code=204, headers=headers)
+
+        @router.options("/{stream}/whep/{session}", status_code=204, summary="What a session takes")
+        async def session_options(stream: str, session: str) -> Response:
+            headers = {"Allow": "DELETE, OPTIONS, PATCH", "Accept-Patch": FRAGMENT}
+            return Response(status_code=204, headers=headers)
 
         @router.patch("/{stream}/whep/{session}", status_code=204, summary="More candidates (trickle ICE)")
         async def patch(stream: str, session: str, request: Request) -> Response:
             peer = self._session(stream, session)
-            body = await _text(request, "application/trickle-ice-sdpfrag")
+            body = await _text(request, FRAGMENT)
             tag = request.headers.get("if-match")
+            # A session has one ICE session all its life, so a missing tag leaves no doubt; many players send none.
             if tag is not None and tag not in ("*", f'"{session}"'):
                 raise Refused(412, "If-Match names another ICE session", where=f"stream {stream}")
             try:
@@ -171,8 +186,24 @@ class WhepServer:
         return router
 
     def _links(self) -> dict[str, str]:
-        links = ", ".join(f'<{url}>; rel="ice-server"' for url in self._ice_servers)
+        links = link_header(self._network.ice_servers)
         return {"Link": links} if links else {}
+
+
+def _busy(what: str, mend: str = "ask again in a moment") -> Refused:
+    return Refused(503, what, mend=mend, headers={"Retry-After": str(RETRY_AFTER_S)})
+
+
+def _refusal(error: BaseException) -> BaseException:
+    """What a player is told of a failed offer; what is no fault of the offer stays what it is."""
+    match error:
+        case NoCodec():
+            return Refused(406, str(error), mend="use a player that takes H.264 or VP8")
+        case BadOffer():
+            return Refused(400, str(error), mend="send a WebRTC offer that receives video")
+        case NoWay():
+            return _busy(str(error), mend="see `sightline doctor --ice`")
+    return error
 
 
 async def _text(request: Request, kind: str) -> str:

@@ -30,7 +30,7 @@ _MOST_ENTRIES: Final = 256
 
 @dataclass(frozen=True, slots=True)
 class VideoPacket:
-    """One encoded picture: H.264 Annex B, `pts90k` in 90 kHz ticks; `id` is its place in the stream."""
+    """One encoded picture: H.264 Annex B or a VP8 frame, `pts90k` in 90 kHz ticks; `id` is its place in the stream."""
 
     id: str
     data: bytes = field(repr=False)
@@ -38,6 +38,7 @@ class VideoPacket:
     pts90k: int
     epoch: int
     seq: int
+    codec: str = "h264"
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,12 +112,12 @@ def event_streams(cursor: int = 0) -> Call[set[str]]:
 # ----------------------------------------------------------------------------------------------------- viewers
 
 
-def keep_watched(stream: str, ttl_s: int) -> Call[None]:
-    yield [("SET", keys.watch(stream), "1", "EX", ttl_s), _said("watch", stream)]
+def keep_watched(stream: str, ttl_s: int, codec: str = "h264") -> Call[None]:
+    yield [("SET", keys.watch(stream, codec), "1", "EX", ttl_s), _said("watch", stream, codec)]
 
 
-def request_keyframe(stream: str) -> Call[None]:
-    yield [_said("keyframe", stream)]
+def request_keyframe(stream: str, codec: str = "h264") -> Call[None]:
+    yield [_said("keyframe", stream, codec)]
 
 
 def latest_result(stream: str) -> Call[bytes | None]:
@@ -129,25 +130,25 @@ def read_results(stream: str, after: str, block_ms: int) -> Call[list[tuple[str,
     return [(at.decode(), fields[b"data"]) for _, entries in _by_key(raw) for at, fields in entries]
 
 
-def read_video(stream: str, after: str, block_ms: int) -> Call[list[VideoPacket]]:
-    (raw,) = yield [_xread({keys.video(stream): after}, block_ms)]
+def read_video(stream: str, after: str, block_ms: int, codec: str = "h264") -> Call[list[VideoPacket]]:
+    (raw,) = yield [_xread({keys.video(stream, codec): after}, block_ms)]
     return [_packet(at, fields) for _, entries in _by_key(raw) for at, fields in entries]
 
 
-def tails(stream: str) -> Call[tuple[str, str]]:
+def tails(stream: str, codec: str = "h264") -> Call[tuple[str, str]]:
     """Ids of the newest packet and the newest result; `0-0` where there are none."""
     video, result = yield [
-        ("XREVRANGE", key, "+", "-", "COUNT", 1) for key in (keys.video(stream), keys.results(stream))
+        ("XREVRANGE", key, "+", "-", "COUNT", 1) for key in (keys.video(stream, codec), keys.results(stream))
     ]
     return _newest(video), _newest(result)
 
 
-def fresh_group(stream: str) -> Call[list[VideoPacket]]:
+def fresh_group(stream: str, codec: str = "h264") -> Call[list[VideoPacket]]:
     """The packets since the last key frame, if the newest is of now; else none."""
-    start, now = yield [("GET", keys.video_key(stream)), ("TIME",)]
+    start, now = yield [("GET", keys.video_key(stream, codec)), ("TIME",)]
     if start is None:
         return []
-    (entries,) = yield [("XRANGE", keys.video(stream), start, "+")]
+    (entries,) = yield [("XRANGE", keys.video(stream, codec), start, "+")]
     now_ms = int(now[0]) * 1000 + int(now[1]) // 1000
     if not entries or entry_id(entries[-1][0])[0] < now_ms - _FRESH_MS:
         return []
@@ -184,9 +185,9 @@ def range_events(name: str, low: str, high: str, limit: int, *, newest_first: bo
     return _entries(raw)
 
 
-def _said(op: str, stream: str | None = None) -> Command:
-    said = {"op": op} if stream is None else {"op": op, "stream": stream}
-    return "PUBLISH", keys.CONTROL, orjson.dumps(said)
+def _said(op: str, stream: str | None = None, codec: str | None = None) -> Command:
+    said = {"op": op, "stream": stream, "codec": codec}
+    return "PUBLISH", keys.CONTROL, orjson.dumps({k: v for k, v in said.items() if v is not None})
 
 
 def _xread(after: Mapping[str, str], block_ms: int) -> Command:
@@ -221,6 +222,7 @@ def _packet(at: bytes, fields: Mapping[bytes, bytes]) -> VideoPacket:
         pts90k=int(fields[b"p"]),
         epoch=int(fields[b"e"]),
         seq=int(fields[b"q"]),
+        codec=fields.get(b"c", b"h264").decode(),
     )
 
 

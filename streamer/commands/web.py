@@ -47,6 +47,7 @@ def web(
 
         from streamer.client import AsyncClient
         from web.app import WebSettings, create_app
+        from web.ports import MediaLoop
         from web.serving import WebServer
         from web.whep import WhepServer
 
@@ -62,7 +63,9 @@ def web(
                 max_viewers=told.max_viewers,
                 evidence=told.evidence,
             )
-            app = create_app(settings, store, whep=WhepServer(store, max_viewers=told.max_viewers))
+            whep = WhepServer(store, network=told.webrtc, max_viewers=told.max_viewers)
+            app = create_app(settings, store, whep=whep)
             await WebServer(app).serve(sockets=[listener])
 
-        asyncio.run(serve())
+        with asyncio.Runner(loop_factory=lambda: MediaLoop(told.webrtc.ports)) as runner:
+            runner.run(serve())

@@ -34,19 +34,20 @@ def epoch(stream: str) -> str:
     return f"sl:{{{stream}}}:epoch"
 
 
-def video(stream: str) -> str:
-    """Stream of d (H.264 Annex B), k (b"1" at key frames), p (90 kHz), e (epoch), q (seq), w (Unix ns)."""
-    return f"sl:{{{stream}}}:video"
+def video(stream: str, codec: str = "h264") -> str:
+    """Stream of d (H.264 Annex B, or a VP8 frame), k (b"1" at key frames), p (90 kHz), e (epoch), q (seq), w (Unix ns),
+    c (codec; absent: h264)."""
+    return f"sl:{{{stream}}}:video" + ("" if codec == "h264" else f":{codec}")
 
 
-def video_key(stream: str) -> str:
+def video_key(stream: str, codec: str = "h264") -> str:
     """The entry id of the newest key frame in `video`."""
-    return f"sl:{{{stream}}}:video:key"
+    return f"{video(stream, codec)}:key"
 
 
-def watch(stream: str) -> str:
-    """Exists (for WATCH_TTL_S after the last renewal) while somebody watches."""
-    return f"sl:{{{stream}}}:watch"
+def watch(stream: str, codec: str = "h264") -> str:
+    """Exists (for WATCH_TTL_S after the last renewal) while somebody watches in this codec."""
+    return f"sl:{{{stream}}}:watch" + ("" if codec == "h264" else f":{codec}")
 
 
 def published(stream: str) -> str:

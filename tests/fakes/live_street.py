@@ -137,14 +137,14 @@ class LiveStreet:
     async def has_stream(self, stream: str) -> bool:
         return stream == self.name
 
-    async def read_video(self, stream: str, after: str, block_ms: int) -> Sequence[VideoPacket]:
+    async def read_video(self, stream: str, after: str, block_ms: int, codec: str) -> Sequence[VideoPacket]:
         return await self._behind(self._packets, after, block_ms, lambda packet: packet.id)
 
-    async def tails(self, stream: str) -> tuple[str, str]:
+    async def tails(self, stream: str, codec: str) -> tuple[str, str]:
         packet = self._packets[-1].id if self._packets else "0-0"
         return packet, self._results[-1][0] if self._results else "0-0"
 
-    async def fresh_group(self, stream: str) -> Sequence[VideoPacket]:
+    async def fresh_group(self, stream: str, codec: str) -> Sequence[VideoPacket]:
         kept = list(self._packets)
         keys = [i for i, packet in enumerate(kept) if packet.key]
         return kept[keys[-1] :] if keys else []
@@ -166,10 +166,10 @@ class LiveStreet:
     async def state(self, stream: str) -> Mapping[str, str]:
         return dict(self._store.states.get(stream, {}))
 
-    async def keep_watched(self, stream: str, ttl_s: int) -> None:
+    async def keep_watched(self, stream: str, ttl_s: int, codec: str) -> None:
         self.watched = True
 
-    async def request_keyframe(self, stream: str) -> None:
+    async def request_keyframe(self, stream: str, codec: str) -> None:
         pass  # a key frame comes every two seconds anyway
 
 

@@ -5,11 +5,14 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import replace
 
 import orjson
+import pytest
 
 from streamer.client import VideoPacket
-from web.feed import GROUP_PACKETS, QUEUE_PACKETS, StreamFeed, Subscription
+from web.feed import GROUP_PACKETS, StreamFeed
+from web.subscription import QUEUE_PACKETS, Subscription
 
 
 def packet(n: int, *, key: bool = False, epoch: int = 1, pts90k: int | None = None) -> VideoPacket:
@@ -25,19 +28,21 @@ class Script:
         self.group: list[VideoPacket] = []
         self.state_hash: dict[str, str] = {}
         self.reads: list[str] = []
+        self.codecs: set[str] = set()
         self.watches = self.keys = self.failing_watches = 0
 
     async def has_stream(self, stream: str) -> bool:
         return True
 
-    async def tails(self, stream: str) -> tuple[str, str]:
+    async def tails(self, stream: str, codec: str) -> tuple[str, str]:
         return "tail", "0-0"
 
-    async def fresh_group(self, stream: str) -> Sequence[VideoPacket]:
+    async def fresh_group(self, stream: str, codec: str) -> Sequence[VideoPacket]:
         return self.group
 
-    async def read_video(self, stream: str, after: str, block_ms: int) -> Sequence[VideoPacket]:
+    async def read_video(self, stream: str, after: str, block_ms: int, codec: str) -> Sequence[VideoPacket]:
         self.reads.append(after)
+        self.codecs.add(codec)
         item = await self.video.get()
         if isinstance(item, Exception):
             raise item
@@ -49,13 +54,13 @@ class Script:
     async def state(self, stream: str) -> Mapping[str, str]:
         return self.state_hash
 
-    async def keep_watched(self, stream: str, ttl_s: int) -> None:
+    async def keep_watched(self, stream: str, ttl_s: int, codec: str) -> None:
         self.watches += 1
         if self.failing_watches:
             self.failing_watches -= 1
             raise ConnectionError("away")
 
-    async def request_keyframe(self, stream: str) -> None:
+    async def request_keyframe(self, stream: str, codec: str) -> None:
         self.keys += 1
 
 
@@ -217,7 +222,7 @@ def test_a_store_that_swallows_a_cancelling_does_not_hold_the_end_up() -> None:
     async def scene(feed: StreamFeed, script: Script) -> None:
         swallowed = 0
 
-        async def deaf(stream: str, after: str, block_ms: int) -> Sequence[VideoPacket]:
+        async def deaf(stream: str, after: str, block_ms: int, codec: str) -> Sequence[VideoPacket]:
             nonlocal swallowed
             try:
                 await asyncio.sleep(60)
@@ -235,3 +240,63 @@ def test_a_store_that_swallows_a_cancelling_does_not_hold_the_end_up() -> None:
         assert swallowed == 2
 
     fed(scene)
+
+
+def test_a_broken_picture_asks_an_encoder_and_gives_a_cameras_group_again_once(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("web.feed.KEY_REQUEST_GAP_S", 0.0)
+
+    async def scene(feed: StreamFeed, script: Script) -> None:
+        viewer, other = feed.join(), feed.join()
+        script.video.put_nowait(packet(0, key=True))
+        assert (await take(viewer, 1), await take(other, 1)) == ([0], [0])
+        asked = script.keys
+        feed.picture_lost(viewer)
+        await until(lambda: script.keys == asked + 1)
+
+        script.state_hash = {"viewer_video": "pass-through"}
+        heard: list[str] = []
+        viewer.on_message = heard.append
+        await until(lambda: any("pass-through" in text for text in heard))
+        for n in range(1, 50):
+            script.video.put_nowait(packet(n, key=n in (25, 26)))
+        assert await take(viewer, 49) == list(range(1, 50))
+        assert await take(other, 49) == list(range(1, 50))
+        # 23 pictures into a group where the last one had one picture: a key frame is overdue.
+        feed.picture_lost(viewer)
+        script.video.put_nowait(packet(50, key=True))
+        script.video.put_nowait(packet(51))
+        assert await take(viewer, 2) == [50, 51]
+        assert await take(other, 2) == [50, 51]
+        # Two into a group of 24: far from the next, so from the key frame again, and then on; for this viewer only.
+        feed.picture_lost(viewer)
+        script.video.put_nowait(packet(52))
+        assert (await take(viewer, 3), await take(other, 1)) == ([50, 51, 52], [52])
+        feed.picture_lost(viewer)
+        script.video.put_nowait(packet(53))
+        assert await take(viewer, 1) == [53], "once a group"
+        # 17 into it: the next key frame is near.
+        for n in range(54, 67):
+            script.video.put_nowait(packet(n))
+        await take(other, 14)
+        feed.picture_lost(other)
+        script.video.put_nowait(packet(67))
+        assert await take(other, 1) == [67]
+        assert script.keys == asked + 1, "a camera is not asked"
+
+    fed(scene)
+
+
+def test_each_codec_has_its_packets_and_a_packet_of_another_is_let_go() -> None:
+    async def run() -> None:
+        script = Script()
+        feed = StreamFeed("gate", script, "vp8")
+        viewer = feed.join()
+        script.video.put_nowait(packet(0, key=True))
+        script.video.put_nowait(replace(packet(1, key=True), codec="vp8"))
+        assert await take(viewer, 1) == [1]
+        assert (feed.strange, script.codecs) == (1, {"vp8"})
+        await feed.aclose()
+
+    asyncio.run(asyncio.wait_for(run(), 10))

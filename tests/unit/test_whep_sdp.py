@@ -1,4 +1,4 @@
-"""Offers as browsers make them, cut down to H.264; and the small texts of trickle ICE."""
+"""Offers as browsers make them, cut down to one codec; more addresses in an answer; the small texts of trickle ICE."""
 
 from __future__ import annotations
 
@@ -8,7 +8,17 @@ import pytest
 from aiortc import RTCConfiguration, RTCPeerConnection, RTCSessionDescription
 from aiortc.sdp import SessionDescription
 
-from web.sdp import BadOffer, Fragment, NoH264, h264_only, ice_ufrag, parse_fragment, video_codec
+from web.sdp import (
+    BadOffer,
+    Fragment,
+    NoCodec,
+    candidates,
+    ice_ufrag,
+    one_codec,
+    parse_fragment,
+    video_codec,
+    with_addresses,
+)
 
 # The codec lines of a Chromium offer (VP8 first, H.264 in several profiles and modes, repair formats).
 CHROMIUM_VIDEO = """\
@@ -74,35 +84,77 @@ CHROMIUM = (SESSION + CHROMIUM_VIDEO).replace("\n", "\r\n")
 
 
 def test_only_h264_and_its_repair_stay() -> None:
-    (video,) = SessionDescription.parse(h264_only(CHROMIUM)).media
+    (video,) = SessionDescription.parse(one_codec(CHROMIUM)[0]).media
     assert video.fmt == [103, 104, 109, 114, 39, 40]
     assert [c.mimeType for c in video.rtp.codecs] == ["video/H264", "video/rtx"] * 3
     assert video.rtp.codecs[0].rtcpFeedback, "the codec's own lines stay"
-    assert "VP8" not in h264_only(CHROMIUM)
+    assert "VP8" not in one_codec(CHROMIUM)[0]
 
 
 def test_other_sections_are_left_alone() -> None:
     offer = SESSION.replace("BUNDLE 0", "BUNDLE 0 1") + CHROMIUM_VIDEO + AUDIO
-    cut = h264_only(offer)
+    cut, _ = one_codec(offer)
     assert cut.endswith(AUDIO.replace("\n", "\r\n"))
     assert cut.startswith(SESSION.replace("BUNDLE 0", "BUNDLE 0 1").replace("\n", "\r\n"))
 
 
+def test_h264_is_chosen_where_both_are_offered_and_vp8_where_it_alone_is() -> None:
+    assert one_codec(CHROMIUM)[1] == "h264"
+    no_h264 = "\r\n".join(
+        line for line in CHROMIUM.split("\r\n") if "H264" not in line and "packetization-mode" not in line
+    )
+    cut, codec = one_codec(no_h264)
+    (video,) = SessionDescription.parse(cut).media
+    assert (codec, video.fmt) == ("vp8", [96, 97])
+    # A mode that cannot be sent is no H.264.
+    assert one_codec(CHROMIUM.replace("packetization-mode=1", "packetization-mode=0"))[1] == "vp8"
+
+
+ANSWER = """\
+v=0
+m=video 41012 UDP/TLS/RTP/SAVPF 96
+a=candidate:f1 1 udp 2130706431 10.0.0.5 41012 typ host
+a=candidate:f2 1 udp 2130706431 fd00::2 41013 typ host
+a=candidate:f3 1 udp 1694498815 198.51.100.9 41012 typ srflx raddr 10.0.0.5 rport 41012
+a=end-of-candidates
+""".replace("\n", "\r\n")
+
+
+def test_further_addresses_come_at_the_ports_of_their_family_and_behind_the_own() -> None:
+    more = with_addresses(ANSWER, ["203.0.113.7", "2001:db8::7", "10.0.0.5"])
+    found = [(c.address, c.port, c.kind) for c in candidates(more)]
+    assert found == [
+        ("10.0.0.5", 41012, "host"),
+        ("203.0.113.7", 41012, "host"),
+        ("fd00::2", 41013, "host"),
+        ("2001:db8::7", 41013, "host"),
+        ("198.51.100.9", 41012, "srflx"),
+    ]
+    parsed = SessionDescription.parse(more).media[0].ice_candidates
+    assert len({c.foundation for c in parsed}) == 5
+    assert [c.priority for c in parsed[:4]] == [2130706431, 2130706431 - 256, 2130706431, 2130706431 - 512]
+    assert with_addresses(ANSWER, []) == ANSWER
+    relayed = ANSWER.replace("typ host", "typ relay")
+    assert with_addresses(relayed, ["203.0.113.7"]) == relayed, (
+        "nothing of its own is shown, nothing is added"
+    )
+
+
 def test_cutting_twice_changes_nothing() -> None:
-    assert h264_only(h264_only(CHROMIUM)) == h264_only(CHROMIUM)
+    assert one_codec(one_codec(CHROMIUM)[0]) == one_codec(CHROMIUM)
 
 
 @pytest.mark.parametrize("offer", ["", "hello", "v=0\r\n", SESSION, SESSION + AUDIO])
 def test_what_asks_for_no_video_is_refused(offer: str) -> None:
     with pytest.raises(BadOffer) as caught:
-        h264_only(offer)
-    assert not isinstance(caught.value, NoH264)
+        one_codec(offer)
+    assert not isinstance(caught.value, NoCodec)
 
 
-def test_an_offer_without_h264_says_what_it_holds() -> None:
-    offer = SESSION + "m=video 9 UDP/TLS/RTP/SAVPF 96 98\na=rtpmap:96 VP8/90000\na=rtpmap:98 AV1/90000\n"
-    with pytest.raises(NoH264, match="av1, vp8"):
-        h264_only(offer)
+def test_an_offer_of_neither_says_what_it_holds() -> None:
+    offer = SESSION + "m=video 9 UDP/TLS/RTP/SAVPF 96 98\na=rtpmap:96 VP9/90000\na=rtpmap:98 AV1/90000\n"
+    with pytest.raises(NoCodec, match="av1, vp9"):
+        one_codec(offer)
 
 
 @pytest.mark.parametrize(("cut", "codec"), [(False, "vp8"), (True, "h264")])
@@ -113,7 +165,7 @@ def test_the_codec_of_the_answer(cut: bool, codec: str) -> None:
         pc = RTCPeerConnection(RTCConfiguration(iceServers=[]))
         pc.addTransceiver("video", direction="sendonly")
         await pc.setRemoteDescription(
-            RTCSessionDescription(h264_only(CHROMIUM) if cut else CHROMIUM, "offer")
+            RTCSessionDescription(one_codec(CHROMIUM)[0] if cut else CHROMIUM, "offer")
         )
         answer = await pc.createAnswer()
         await pc.close()
