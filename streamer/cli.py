@@ -54,7 +54,7 @@ def _root(
 # In the order that help shows them; `worker` and `web` are hidden: the supervisor starts them.
 COMMANDS = (
     *("demo", "serve", "check", "streams", "events", "models", "world"),
-    *("train", "evaluate", "bench", "doctor", "schema", "worker", "web"),
+    *("train", "evaluate", "bench", "doctor", "token", "schema", "worker", "web"),
 )
 for name in COMMANDS:
     if importlib.util.find_spec(f"streamer.commands.{name}") is not None:

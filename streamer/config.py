@@ -20,8 +20,8 @@ from pydantic import (
 )
 from pydantic_core import ErrorDetails
 
-from streamer.access import TokenConfig
-from streamer.addresses import checked_url, is_loopback, local_file, redact_url
+from streamer.access import StreamHosts, TokenConfig, Tokens, TrustedProxies, access_mistakes
+from streamer.addresses import checked_url, local_file, redact_url
 from streamer.errors import ConfigError
 from streamer.evidence import EvidenceConfig
 from streamer.mistakes import ConfigFileError, field_name, said_plainly
@@ -46,6 +46,7 @@ MODEL_FORMS = (
     "A name of `sightline models ls`, hf://owner/name, hf://./folder, a .safetensors file, "
     "or an .onnx file with its card (the same name in .yaml) beside it"
 )
+MAX_STREAMS = 256  # of one server, those added at run time included
 STREAM_NAME = r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,63}$"
 
 
@@ -107,6 +108,7 @@ class StreamConfig(Strict):
     open_timeout_s: Annotated[float, Field(gt=0, le=600)] = 10.0
     read_timeout_s: Annotated[float, Field(gt=0, le=600)] = 10.0
     paused: bool = False
+    guard: StreamHosts | None = None  # set for what comes in through the API, whatever it says itself
 
     @property
     def safe_url(self) -> str:
@@ -117,13 +119,15 @@ class StreamConfig(Strict):
 class Config(Strict):
     """Everything one server is told. Times in seconds (`_s`) or milliseconds (`_ms`)."""
 
-    streams: list[StreamConfig] = Field(default_factory=list)
+    streams: Annotated[list[StreamConfig], Field(max_length=MAX_STREAMS)] = Field(default_factory=list)
     host: Annotated[str, Field(min_length=1, description="Any but a loopback address needs a token")] = (
         "127.0.0.1"
     )
     port: Annotated[int, Field(ge=1, le=65535)] = 7860
     token: Annotated[SecretStr | None, Field(description="One token that may do all")] = None
-    tokens: Annotated[tuple[TokenConfig, ...], Field(description="Tokens with roles, hashed")] = ()
+    tokens: Tokens = ()
+    stream_hosts: StreamHosts = ()
+    trusted_proxies: TrustedProxies = ()
     max_viewers: Annotated[
         int, Field(ge=1, le=10_000, description="Players at once, all streams together")
     ] = 64
@@ -161,9 +165,9 @@ class Config(Strict):
     @model_validator(mode="after")
     def _holds_together(self) -> Config:
         # ConfigError is no ValueError: pydantic lets it pass as it is, and it names the field itself.
-        if not is_loopback(self.host) and not (self.token and self.token.get_secret_value()):
-            what, mend = _open_to_others(self.host)
-            raise ConfigError(what, where="host", mend=mend)
+        told = {"host": self.host, "token": self.token and self.token.get_secret_value()}
+        for at, what, mend in access_mistakes({**told, "tokens": [dict(token) for token in self.tokens]}):
+            raise ConfigError(what, where=field_name(at), mend=mend)
         names = [stream.name for stream in self.streams]
         for i, name in enumerate(names):
             if name in names[:i]:
@@ -215,7 +219,7 @@ def load_config(path: Path | str, *, environ: Mapping[str, str] | None = None) -
             for detail in error.errors(include_url=False, include_context=True, include_input=False):
                 at = origins(tuple(detail["loc"]))
                 if at not in broken:
-                    what, mend = _said_plainly(detail, StreamConfig if at[:1] == ("streams",) else Config)
+                    what, mend = _said_plainly(detail, _PARTS.get(at[0], Config))
                     refuse(read.line_of(at), field_name(at), what, mend)
     if problems or config is None:
         problems.sort(key=lambda item: item[0])
@@ -288,9 +292,7 @@ def _missing_and_doubled(data: dict[str, Any], folder: Path) -> Iterator[tuple[P
     for key in ("data_dir", "media_root"):
         if isinstance(data.get(key), str):
             data[key] = str(folder.absolute() / Path(data[key]).expanduser())
-    host = data.get("host")
-    if isinstance(host, str) and host and not is_loopback(host) and not data.get("token"):
-        yield ("host",), *_open_to_others(host)
+    yield from access_mistakes(data)
     streams = data.get("streams")
     if not isinstance(streams, list):
         return
@@ -319,11 +321,7 @@ def _missing_and_doubled(data: dict[str, Any], folder: Path) -> Iterator[tuple[P
                 yield ("streams", i, "url"), f"there is no file {file}", mend
 
 
-def _open_to_others(host: str) -> tuple[str, str]:
-    what = f"{host} can be reached by others and no token is set"
-    return what, "set token: ${SIGHTLINE_TOKEN}, or host: 127.0.0.1"
-
-
+_PARTS: dict[str | int, type[Strict]] = {"streams": StreamConfig, "tokens": TokenConfig}
 _TYPES = {
     "tuple_type": "a list, such as [masks, actions]",
     "list_type": "a list (- name: …) or a mapping (door: rtsp://…)",

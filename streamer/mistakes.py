@@ -56,11 +56,11 @@ def said_plainly(
         return "unknown key", f"did you mean {close[0]}?" if close else f"known keys: {', '.join(names)}"
     if kind == "missing":
         return f"{path[-1]} is missing", f"add {path[-1]}: …"
-    if kind == "bad_url":
+    if kind in ("bad_url", "bad_hash", "bad_host"):
         return str(context["what"]), str(context["mend"])
     if kind in wanted:
         return "wrong type", f"write {wanted[kind]}"
-    if kind in ("literal_error", "union_tag_invalid"):
+    if kind in ("literal_error", "enum", "union_tag_invalid"):
         return "not one of the choices", f"write {context.get('expected') or context.get('expected_tags')}"
     if kind == "union_tag_not_found":
         return "kind is missing", "add kind: detr, boxes or yolo"

@@ -13,7 +13,7 @@ from fastapi import APIRouter, Header, Query, Response
 from fastapi.responses import StreamingResponse
 
 from streamer.clock import Clock
-from streamer.config import StreamConfig
+from streamer.config import MAX_STREAMS, StreamConfig
 from streamer.errors import ConfigError
 from streamer.types import EventKind
 from web.admission import admit, admit_model
@@ -34,6 +34,7 @@ class Surroundings:
     media_root: Path | None
     viewers: Callable[[str], int | None]
     stopping: asyncio.Event
+    stream_hosts: tuple[str, ...] = ()
 
 
 def refusals(**by_status: str) -> dict[int | str, dict[str, Any]]:
@@ -76,15 +77,24 @@ def router(world: Surroundings) -> APIRouter:
         tags=["streams"],
         summary="Add a stream",
         status_code=201,
-        responses=refusals(s409="the name is taken", s422="the stream is not admitted"),
+        responses=refusals(
+            s409="the name is taken, or there are too many streams", s422="the stream is not admitted"
+        ),
     )
     async def add_stream(body: StreamConfig, response: Response) -> StreamView:
+        there = await store.streams()
+        if len(there) >= MAX_STREAMS:
+            raise Refused(
+                409, f"{MAX_STREAMS} streams are all that this server takes", mend="delete one first"
+            )
         try:
-            admit_model(body.model, {config.model for config in await store.streams()})
-            url = await asyncio.to_thread(admit, body.url, media_root=world.media_root)
+            admit_model(body.model, {config.model for config in there})
+            url = await asyncio.to_thread(
+                admit, body.url, media_root=world.media_root, exempt=world.stream_hosts
+            )
         except ConfigError as error:
             raise Refused(422, error.what, where=error.where, mend=error.mend) from None
-        config = body.model_copy(update={"url": url})
+        config = body.model_copy(update={"url": url, "guard": world.stream_hosts})
         if not await store.add_stream(config):
             raise Refused(
                 409, "the name is taken", where=config.name, mend="choose another, or delete it first"

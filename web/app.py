@@ -26,6 +26,7 @@ from streamer.errors import ConfigError, StoreError, WireError
 from streamer.evidence import EvidenceConfig
 from streamer.metrics import LATENCY_BUCKETS_S, Histogram, Number, prometheus_text
 from streamer.network import WebRtcConfig
+from web import me
 from web.api import Surroundings, refusals, router
 from web.assets import FOLDER
 from web.evidence import evidence_router
@@ -50,6 +51,8 @@ class WebSettings:
     tokens: tuple[TokenConfig, ...] = ()
     webrtc: WebRtcConfig = field(default_factory=WebRtcConfig, repr=False)
     max_viewers: int = 64
+    secret: str | None = field(default=None, repr=False)  # signs cookies; None: this process' own
+    stream_hosts: tuple[str, ...] = ()
     evidence: EvidenceConfig = field(default_factory=EvidenceConfig)
 
 
@@ -83,7 +86,7 @@ def create_app(
 
     Raises ConfigError if others could reach `settings.host` without a token.
     """
-    check_bind(settings.host, settings.token)
+    check_bind(settings.host, settings.token, settings.tokens)
     clock = clock or SystemClock()
     viewer = Viewer()
     stopping = asyncio.Event()
@@ -113,8 +116,12 @@ def create_app(
     def viewers(stream: str) -> int | None:
         return None if whep is None else whep.viewers(stream)
 
+    surroundings = Surroundings(
+        store, clock, settings.media_root, viewers, stopping, stream_hosts=settings.stream_hosts
+    )
+    app.include_router(router(surroundings))
+    app.include_router(me.router())
     app.include_router(ice_routes(settings.webrtc))
-    app.include_router(router(Surroundings(store, clock, settings.media_root, viewers, stopping)))
     app.include_router(evidence_router(store, clock, settings.evidence))
     _add_probes(app, store, clock, viewer, metrics, whep)
     if whep is not None:
@@ -122,7 +129,9 @@ def create_app(
     app.mount("/ui", StaticFiles(directory=FOLDER), name="ui")
     app.mount("/", viewer)
     app.add_middleware(Counted, metrics=metrics)
-    app.add_middleware(Guard, token=settings.token, clock=clock)
+    app.add_middleware(
+        Guard, token=settings.token, tokens=settings.tokens, secret=settings.secret, clock=clock
+    )
     return app
 
 

@@ -1,80 +1,62 @@
-"""Who may ask: loopback or a token, our own page and no foreign one, and headers that keep the page to itself.
+"""The one door of the web process: who asks, from which page, and may they?
 
-`Guard` wraps the whole application as plain ASGI, so that REST, WHEP, metrics and the viewer share one door. Without a
-token only loopback names are answered (a foreign page that rebinds its DNS name to 127.0.0.1 is refused); with one,
-each request brings `Authorization: Bearer …` or the cookie of the sign-in page. A token never stands in a URL or a log.
+`Guard` wraps the whole application as plain ASGI, so that REST, WHEP, metrics and the viewer share it. Without a token
+only loopback names are answered (a foreign page that rebinds its DNS name to 127.0.0.1 is refused), and whoever reaches
+them may do all. With tokens each request brings `Authorization: Bearer …` or the cookie of the sign-in page, and the
+table in `web.roles` says what its role may do. A token never stands in a URL or a log.
 """
 
 from __future__ import annotations
 
-import hashlib
-import hmac
-from http.cookies import CookieError, SimpleCookie
-from urllib.parse import parse_qs, urlsplit
+from collections.abc import Sequence
+from urllib.parse import parse_qsl, urlsplit
 
-from starlette.datastructures import Headers, MutableHeaders
-from starlette.responses import HTMLResponse, RedirectResponse, Response
-from starlette.types import ASGIApp, Message, Receive, Scope, Send
+from starlette.datastructures import Headers
+from starlette.exceptions import HTTPException
+from starlette.responses import RedirectResponse, Response
+from starlette.types import ASGIApp, Receive, Scope, Send
 
+from streamer.access import Role, TokenConfig, access_mistakes
 from streamer.addresses import is_loopback
 from streamer.clock import Clock
 from streamer.errors import ConfigError
-from web.assets import read_static
-from web.problems import problem
+from web.headers import PREFLIGHT, uncompressed, with_headers
+from web.limits import AtOnce, bounded
+from web.login import Login, Tries, too_many
+from web.problems import Refused, problem
+from web.roles import ANYBODY, Row, allowed, find
+from web.sessions import EVERYBODY, Grant, Keyring, cookie_value
 
-COOKIE = "sightline_session"
-SESSION_S = 7 * 24 * 3600
-OPEN_PATHS = frozenset({"/healthz", "/readyz", "/login"})  # probes have no secrets and tell none
+GRANT = "sightline.grant"  # in the scope, for `web.me`
 SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
-MAX_LOGIN_BYTES = 4096
-LOGIN_TRIES = 10  # wrong tokens a minute, from anybody
-LOGIN_WINDOW_NS = 60 * 10**9
-
-# Gradio starts from inline scripts and compiles its templates with Function(); nothing foreign may load all the same.
-_PAGE_CSP = "; ".join(
-    (
-        "default-src 'self'",
-        "script-src 'self' 'unsafe-inline' 'unsafe-eval'",
-        "style-src 'self' 'unsafe-inline'",
-        "img-src 'self' data: blob:",
-        "media-src 'self' blob:",
-        "font-src 'self' data:",
-        "connect-src 'self'",
-        "object-src 'none'",
-        "base-uri 'self'",
-        "form-action 'self'",
-        "frame-ancestors 'none'",
-    )
-)
-_DATA_CSP = "default-src 'none'; frame-ancestors 'none'"
-_HEADERS = {
-    "X-Content-Type-Options": "nosniff",
-    "X-Frame-Options": "DENY",
-    "Referrer-Policy": "same-origin",
-    "Cross-Origin-Opener-Policy": "same-origin",
-    "Cross-Origin-Resource-Policy": "same-origin",
-    "Permissions-Policy": "camera=(), microphone=(), geolocation=()",
-}
+TOKEN_IN_QUERY = frozenset({"token", "access_token", "bearer", "authorization"})
 
 
-def check_bind(host: str, token: str | None) -> None:
-    """Raises ConfigError if others could reach `host` and no token protects it."""
-    if not is_loopback(host) and not token:
-        raise ConfigError(
-            f"{host} can be reached by others and no token is set",
-            where="host",
-            mend="set a token, or bind to 127.0.0.1",
-        )
+def check_bind(host: str, token: str | None, tokens: Sequence[TokenConfig] = ()) -> None:
+    """Raises ConfigError if others could reach `host` and no token protects it, or none may manage it."""
+    data = {"host": host, "token": token, "tokens": [dict(each) for each in tokens]}
+    for path, what, mend in access_mistakes(data):
+        raise ConfigError(what, where=".".join(map(str, path)), mend=mend)
 
 
 class Guard:
-    """The door of the web process. `token` None means: loopback names only."""
+    """The door. No token at all means: loopback names only. `secret` signs cookies (None: one of this process)."""
 
-    def __init__(self, app: ASGIApp, *, token: str | None, clock: Clock) -> None:
+    def __init__(
+        self,
+        app: ASGIApp,
+        *,
+        token: str | None,
+        clock: Clock,
+        tokens: Sequence[TokenConfig] = (),
+        secret: str | None = None,
+    ) -> None:
         self._app = app
-        self._key = hashlib.sha256(token.encode()).digest() if token else None
+        self._keyring = Keyring(token, tokens, secret=secret)
         self._clock = clock
-        self._wrong_at_ns: list[int] = []
+        self._tries = Tries(self._keyring, clock)
+        self._login = Login(self._keyring, self._tries, clock)
+        self._at_once = AtOnce()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "lifespan":
@@ -84,109 +66,112 @@ class Guard:
             await send({"type": "websocket.close", "code": 1008})
             return
         headers = Headers(scope=scope)
-        response = self._refusal(scope, headers)
-        if response is None and scope["path"] == "/login":
-            response = await self._login(scope, receive)
-        await (response or self._app)(scope, receive, _with_headers(send))
+        row = find(scope["method"], scope["path"])
+        foreign = bool(self._keyring) and row is not None and row.foreign and "origin" in headers
+        send = with_headers(send, https=scope["scheme"] == "https", foreign=foreign)
+        try:
+            receive = bounded(receive, declared=headers.get("content-length"))
+            answer = self._refusal(scope, headers, row) or await self._own(scope, headers, receive)
+            if answer is not None:
+                await answer(scope, receive, send)
+                return
+            with self._at_once.one(scope["path"], row.at_once if row else None):
+                await self._app(uncompressed(scope) if scope["path"] == "/" else scope, receive, send)
+        except Refused as refused:
+            await refused.response()(scope, receive, send)
+        except HTTPException as error:  # of `bounded`, where our own pages read
+            await problem(error.status_code, error.detail)(scope, receive, send)
 
-    def _refusal(self, scope: Scope, headers: Headers) -> Response | None:
-        host = headers.get("host", "")
-        if self._key is None and not is_loopback(_hostname(host)):
+    def _refusal(self, scope: Scope, headers: Headers, row: Row | None) -> Response | None:
+        """An answer instead of the application's; None: go on."""
+        if not self._keyring and not is_loopback(_hostname(headers.get("host", ""))):
             return problem(421, "this address answers loopback names only", mend="use 127.0.0.1 or localhost")
-        origin = headers.get("origin")
-        if scope["method"] not in SAFE_METHODS and origin is not None and urlsplit(origin).netloc != host:
+        if any(
+            name.lower() in TOKEN_IN_QUERY for name, _ in parse_qsl(scope["query_string"].decode("latin-1"))
+        ):
+            mend = "send Authorization: Bearer …; if that was a real token, replace it"
+            return problem(400, "a token has no place in a URL, which is logged and shown", mend=mend)
+        bearer = _bearer(headers)
+        may_be_foreign = row is not None and row.foreign and bool(self._keyring)
+        if may_be_foreign and scope["method"] == "OPTIONS" and "access-control-request-method" in headers:
+            return Response(status_code=204, headers=PREFLIGHT)  # a browser asks it without credentials
+        changes = scope["method"] not in SAFE_METHODS
+        if changes and _is_foreign(headers) and not (may_be_foreign and bearer is not None):
             return problem(403, "a page of another origin may not do this")
-        if self._key is None or scope["path"] in OPEN_PATHS or self._is_known(headers):
+        if row is not None and row.roles == ANYBODY:
             return None
+        grant = self._granted(scope, headers, bearer, changes=changes)
+        if isinstance(grant, Response):
+            return grant
+        if row is None:
+            return _nothing_here(scope["method"], scope["path"])
+        if grant.role not in row.roles:
+            wanted = " or ".join(role for role in Role if role in row.roles)
+            what = f"the token {grant.name} has the role {grant.role}, which may not do this"
+            return problem(403, what, mend=f"use a token with the role {wanted}")
+        scope[GRANT] = grant
+        return None
+
+    def _granted(
+        self, scope: Scope, headers: Headers, bearer: str | None, *, changes: bool
+    ) -> Grant | Response:
+        """Who asks, or the refusal. With a Bearer token no cookie is looked at."""
+        if not self._keyring:
+            return EVERYBODY
+        if bearer is not None:
+            grant, wait_s = self._tries.look_at(bearer, _client(scope))
+            return grant or (too_many(wait_s) if wait_s else _unknown("this is not a token of this server"))
+        cookie = cookie_value(headers.get("cookie", ""))
+        if cookie is not None and (found := self._keyring.by_cookie(cookie, self._clock.wall_ns() // 10**9)):
+            if changes and "origin" not in headers and "sec-fetch-site" not in headers:
+                mend = "send Origin, or Authorization: Bearer … in place of the cookie"
+                return problem(403, "nothing says which page asks for this", mend=mend)
+            return found
         if scope["method"] == "GET" and "text/html" in headers.get("accept", ""):
             return RedirectResponse("/login", 303)
-        refusal = problem(401, "a token is needed", mend="send Authorization: Bearer …")
-        refusal.headers["WWW-Authenticate"] = "Bearer"
+        return _unknown("a token is needed")
+
+    async def _own(self, scope: Scope, headers: Headers, receive: Receive) -> Response | None:
+        """The answer to what the door itself answers."""
+        if scope["path"] == "/login":
+            return await self._login.sign_in(scope, receive, _client(scope))
+        if scope["path"] == "/logout":
+            to_page = "text/html" in headers.get("accept", "")
+            return self._login.sign_out(scope, cookie_value(headers.get("cookie", "")), to_page=to_page)
+        return None
+
+
+def _bearer(headers: Headers) -> str | None:
+    scheme, _, given = headers.get("authorization", "").partition(" ")
+    return given.strip() if scheme.lower() == "bearer" else None
+
+
+def _is_foreign(headers: Headers) -> bool:
+    """Whether a page of another origin asks, by what browsers say of it; a program says neither."""
+    origin, site, host = headers.get("origin"), headers.get("sec-fetch-site"), headers.get("host", "")
+    if site is not None and site != "same-origin":
+        return True
+    return origin is not None and (not host or urlsplit(origin).netloc.lower() != host.lower())
+
+
+def _client(scope: Scope) -> str:
+    return str(scope["client"][0]) if scope.get("client") else "an unnamed place"
+
+
+def _unknown(what: str) -> Response:
+    refusal = problem(401, what, mend="send Authorization: Bearer …")
+    refusal.headers["WWW-Authenticate"] = "Bearer"
+    return refusal
+
+
+def _nothing_here(method: str, path: str) -> Response:
+    if methods := allowed(path):
+        refusal = problem(405, f"{method} is nothing to do here", where=path)
+        refusal.headers["Allow"] = ", ".join(sorted(methods))
         return refusal
-
-    def _is_known(self, headers: Headers) -> bool:
-        scheme, _, given = headers.get("authorization", "").partition(" ")
-        if scheme.lower() == "bearer":
-            return self._is_token(given.strip())
-        try:
-            cookie = SimpleCookie(headers.get("cookie", "")).get(COOKIE)
-        except CookieError:
-            return False
-        return cookie is not None and self._is_session(cookie.value)
-
-    def _is_token(self, given: str) -> bool:
-        digest = hashlib.sha256(given.encode()).digest()
-        return self._key is not None and hmac.compare_digest(digest, self._key)
-
-    def _session(self, until_s: int) -> str:
-        """A cookie that any web process with the same token accepts until then; the token cannot be read from it."""
-        assert self._key is not None
-        return f"{until_s}.{hmac.new(self._key, f'session {until_s}'.encode(), 'sha256').hexdigest()}"
-
-    def _is_session(self, value: str) -> bool:
-        until, _, _ = value.partition(".")
-        if not (until.isascii() and until.isdigit() and len(until) < 16):
-            return False
-        known = hmac.compare_digest(value.encode(), self._session(int(until)).encode())
-        return known and int(until) * 10**9 > self._clock.wall_ns()
-
-    async def _login(self, scope: Scope, receive: Receive) -> Response:
-        if self._key is None:
-            return RedirectResponse("/", 303)
-        if scope["method"] != "POST":
-            return _login_page("")
-        now = self._clock.monotonic_ns()
-        self._wrong_at_ns = [at for at in self._wrong_at_ns if now - at < LOGIN_WINDOW_NS]
-        if len(self._wrong_at_ns) >= LOGIN_TRIES:
-            return _login_page("Too many wrong tokens. Wait a minute.", 429)
-        form = parse_qs((await _body(receive, MAX_LOGIN_BYTES)).decode("utf-8", "replace"))
-        if not self._is_token(form.get("token", [""])[0].strip()):
-            self._wrong_at_ns.append(now)
-            return _login_page("This is not the token.", 403)
-        response = RedirectResponse("/", 303)
-        response.set_cookie(
-            COOKIE,
-            self._session(self._clock.wall_ns() // 10**9 + SESSION_S),
-            max_age=SESSION_S,
-            httponly=True,
-            samesite="strict",
-            secure=scope["scheme"] == "https",
-        )
-        return response
-
-
-def _login_page(refusal: str, status: int = 200) -> Response:
-    page = read_static("login.html").replace(
-        "<!--refusal-->", f'<p role="alert">{refusal}</p>' if refusal else ""
-    )
-    return HTMLResponse(page, status)
+    return problem(404, "there is nothing here", where=path)
 
 
 def _hostname(host: str) -> str:
     """The name in a Host header, without the port; brackets of IPv6 stay."""
     return host[: host.rindex("]") + 1] if host.startswith("[") and "]" in host else host.partition(":")[0]
-
-
-async def _body(receive: Receive, limit: int) -> bytes:
-    """The request's body up to `limit` bytes; the rest is not read."""
-    body = b""
-    while len(body) < limit:
-        message = await receive()
-        body += message.get("body", b"")
-        if message["type"] != "http.request" or not message.get("more_body"):
-            break
-    return body[:limit]
-
-
-def _with_headers(send: Send) -> Send:
-    async def send_with_headers(message: Message) -> None:
-        if message["type"] == "http.response.start":
-            headers = MutableHeaders(scope=message)
-            for name, value in _HEADERS.items():
-                headers.setdefault(name, value)
-            is_page = headers.get("content-type", "").startswith("text/html")
-            headers.setdefault("Content-Security-Policy", _PAGE_CSP if is_page else _DATA_CSP)
-            headers.setdefault("Cache-Control", "no-store")
-        await send(message)
-
-    return send_with_headers

@@ -44,13 +44,12 @@ def launch(
         stop_on_signals(stop)
         clock = SystemClock()
         environ = {
-            **os.environ,
+            # of tokens only the web process hears, and only of those that the file names
+            **{name: value for name, value in os.environ.items() if name != "SIGHTLINE_TOKEN"},
             "REDIS_URL": url,
             "SIGHTLINE_DATA": str(config.data_dir),
             "LOG_LEVEL": log_level,
         }
-        if config.token is not None:
-            environ["SIGHTLINE_TOKEN"] = config.token.get_secret_value()
         services: list[Service] = [
             *([redis] if redis is not None else []),
             worker_service(config, precision, url, environ, clock, steps),

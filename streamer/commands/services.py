@@ -148,6 +148,8 @@ def web_service(config: Config, environ: Mapping[str, str], clock: Clock, steps:
     if config.media_root is not None:
         argv += ["--media-root", str(config.media_root)]
     environ = {**environ, WEB_WISHES: web_wishes(config)}
+    if config.token is not None:
+        environ["SIGHTLINE_TOKEN"] = config.token.get_secret_value()
     child = ToldChild("web", argv, ready=lambda pid: page_is_up(config.host, config.port), environ=environ)
     child.steps = steps
     return child

@@ -19,9 +19,7 @@ def register(app: typer.Typer) -> None:
 
 def web(
     redis_url: Annotated[str, typer.Option(envvar="REDIS_URL", help="Where Redis is.", show_default=False)],
-    host: Annotated[
-        str, typer.Option(help="Any but a loopback address needs SIGHTLINE_TOKEN.")
-    ] = "127.0.0.1",
+    host: Annotated[str, typer.Option(help="Any but a loopback address needs a token.")] = "127.0.0.1",
     port: Annotated[int, typer.Option(min=1, max=65535)] = 7860,
     media_root: Annotated[
         Path | None, typer.Option(help="Files added at run time must lie under it.", show_default=False)
@@ -41,7 +39,7 @@ def web(
 
     token = os.environ.pop("SIGHTLINE_TOKEN", None) or None
     told = WebWishes.model_validate_json(os.environ.pop(WEB_WISHES, "{}"))
-    check_bind(host, token)
+    check_bind(host, token, told.tokens)
     with bind(host, port) as listener:  # a port in use is told before anything slow is loaded
         import asyncio
 
@@ -61,11 +59,13 @@ def web(
                 tokens=told.tokens,
                 webrtc=told.webrtc,
                 max_viewers=told.max_viewers,
+                secret=told.secret.get_secret_value() if told.secret is not None else None,
+                stream_hosts=told.stream_hosts,
                 evidence=told.evidence,
             )
             whep = WhepServer(store, network=told.webrtc, max_viewers=told.max_viewers)
             app = create_app(settings, store, whep=whep)
-            await WebServer(app).serve(sockets=[listener])
+            await WebServer(app, proxies=told.trusted_proxies).serve(sockets=[listener])
 
         with asyncio.Runner(loop_factory=lambda: MediaLoop(told.webrtc.ports)) as runner:
             runner.run(serve())

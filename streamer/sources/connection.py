@@ -20,6 +20,7 @@ from av.video.stream import VideoStream
 from streamer.errors import SourceCode
 from streamer.sources.address import Address, Kind
 from streamer.sources.failure import source_error
+from streamer.sources.guarded import guarded
 from streamer.sources.interrupt import Guard, install
 
 _FULL_HD_PX = 1920 * 1088
@@ -47,6 +48,8 @@ class SourceSpec(Protocol):
     def open_timeout_s(self) -> float: ...
     @property
     def read_timeout_s(self) -> float: ...
+    @property
+    def guard(self) -> tuple[str, ...] | None: ...  # not None: its host is judged, but for these
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,8 +63,12 @@ class Connection:
 
 def connect(spec: SourceSpec, address: Address, guard: Guard, *, where: str) -> Connection:
     """Dial and read enough to know what comes. Raises SourceError, or FFmpeg's own error for the caller to map."""
+    dialled, options = address.ffmpeg, _options(spec, address.kind)
     if address.host is not None:
-        _resolve(address, spec.open_timeout_s, guard, where)
+        found = _resolve(address, spec.open_timeout_s, guard, where)
+        if spec.guard is not None:
+            dialled, more = guarded(address, found, spec.guard, where=where)
+            options |= more
     elif address.kind is Kind.FILE and Path(address.shown).exists() and not Path(address.shown).is_file():
         # A folder, or a pipe that would block for ever in the kernel where no deadline reaches.
         raise source_error(
@@ -69,10 +76,10 @@ def connect(spec: SourceSpec, address: Address, guard: Guard, *, where: str) -> 
         )
     install()
     container = av.open(
-        address.ffmpeg,
+        dialled,
         mode="r",
         format="v4l2" if address.kind is Kind.DEVICE else None,
-        options=_options(spec, address.kind),
+        options=options,
         # Only with a timeout does PyAV arm the interrupt callback at all, and files are quicker without it.
         timeout=None if address.kind is Kind.FILE else (spec.open_timeout_s, spec.read_timeout_s),
     )
@@ -136,17 +143,19 @@ def _is_cover_art(stream: VideoStream) -> bool:
     return bool(stream.disposition & type(stream.disposition).attached_pic)
 
 
-def _resolve(address: Address, timeout_s: float, guard: Guard, where: str) -> None:
-    """Look the host up first, on a thread of its own: FFmpeg would do it in a call that no deadline can end.
+def _resolve(address: Address, timeout_s: float, guard: Guard, where: str) -> list[str]:
+    """The host's addresses, on a thread of its own: FFmpeg would look them up in a call that no deadline can end.
 
     A resolver that hangs keeps that one thread until the system's own limit; the stream is free at the deadline.
     """
     done = threading.Event()
     outcome: list[OSError | None] = []
+    found: list[str] = []
 
     def look_up() -> None:
         try:
-            socket.getaddrinfo(address.host, address.port, type=socket.SOCK_STREAM)
+            infos = socket.getaddrinfo(address.host, address.port, type=socket.SOCK_STREAM)
+            found.extend(str(info[4][0]) for info in infos)
             outcome.append(None)
         except OSError as error:
             outcome.append(error)
@@ -174,3 +183,4 @@ def _resolve(address: Address, timeout_s: float, guard: Guard, where: str) -> No
             where=where,
             mend="check the name",
         )
+    return found

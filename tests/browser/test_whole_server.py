@@ -145,7 +145,7 @@ def test_events_fill_the_table(page: Page) -> None:
 def test_streams_come_and_go_while_it_runs(page: Page) -> None:
     for name, url in (
         ("extra", "world://street?seed=5&size=256x144&fps=5"),
-        ("gone", "rtsp://127.0.0.1:1/none"),
+        ("gone", "rtsp://camera.invalid/none"),
     ):
         page.click(".sl-tools [data-do=add]")
         page.fill("[name=name]", name)
@@ -157,7 +157,7 @@ def test_streams_come_and_go_while_it_runs(page: Page) -> None:
                 "window.sightline.player.stream === 'extra' && window.sightline.player.live"
             )
         else:
-            page.wait_for_selector(".sl-down .sl-why-text:has-text('STREAM_REFUSED')")
+            page.wait_for_selector(".sl-down .sl-why-text:has-text('STREAM_NOT_FOUND')")
     for name in ("gone", "extra"):
         page.click(f".sl-chip[data-stream={name}]")
         page.click(".sl-bar [data-do=remove]")

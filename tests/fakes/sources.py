@@ -26,6 +26,7 @@ class Spec:
     max_fps: float | None = None
     open_timeout_s: float = 10.0
     read_timeout_s: float = 10.0
+    guard: tuple[str, ...] | None = None
 
 
 def source_of(spec: Spec, clock: Clock | None = None, tap: Any = None) -> Any:

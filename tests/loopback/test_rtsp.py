@@ -106,3 +106,14 @@ def test_a_real_corridor_camera_with_b_frames(people_mp4: Path) -> None:
     assert {f.source_hw for f in frames} == {(432, 768)}
     assert {b.ref.pts90k - a.ref.pts90k for a, b in pairwise(frames)} == {9000}
     assert min(float(f.image.std()) for f in frames) > 10
+
+
+@pytest.mark.parametrize("transport", ["tcp", "udp"])
+def test_a_guarded_stream_plays_from_a_name_and_is_refused_where_it_may_not_go(
+    camera: RtspCamera, transport: str
+) -> None:
+    url = camera.url.replace("127.0.0.1", "localhost")
+    assert url != camera.url
+    assert len(play(Spec(url, transport=transport, guard=("localhost",)), limit=5)) == 5
+    error = failure_of(Spec(url, transport=transport, guard=()))
+    assert error.code is SourceCode.REFUSED and "not admitted" in str(error)

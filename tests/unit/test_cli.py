@@ -21,8 +21,8 @@ from streamer.sources.world import parse_world_url
 
 ROOT = Path(__file__).parent.parent.parent
 OFFERED = {
-    "demo", "serve", "check", "streams", "events", "models", "world", "train", "eval", "bench", "doctor", "schema",
-    "version",
+    "demo", "serve", "check", "streams", "events", "models", "world", "train", "eval", "bench", "doctor", "token",
+    "schema", "version",
 }  # fmt: skip
 HIDDEN = {"worker", "web"}
 

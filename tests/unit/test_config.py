@@ -101,7 +101,7 @@ def test_relative_files_start_at_the_yaml(tmp_path: Path, monkeypatch: pytest.Mo
         (
             "host: 0.0.0.0",
             "1: host: 0.0.0.0 can be reached by others and no token is set — set token: ${SIGHTLINE_TOKEN}, "
-            "or host: 127.0.0.1",
+            "add tokens:, or host: 127.0.0.1",
         ),
         ("streams:\n  door: rtps://c/1", "2: streams.door: rtps: is no scheme that a stream can have — did you mean rtsp://?"),
         ("streams:\n  door: 'rtsp://'", "2: streams.door: the address names no host — write rtsp://host/path"),

@@ -61,6 +61,7 @@ ONLY_IN = {
         *("streamer.config", "streamer.strict", "streamer.regions", "streamer.network", "streamer.access"),
         *(
             "streamer.evidence",
+            "streamer.reach",
             "streamer.model_card",
             "streamer.addresses",
             "streamer.commands.web_wishes",
@@ -154,6 +155,7 @@ def test_engines_and_web_know_only_what_they_may_of_streamer() -> None:
         "regions",
         "network",
         "access",
+        "reach",
         "evidence",
     )
     allowed = {
