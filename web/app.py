@@ -67,6 +67,17 @@ class Whep(Protocol):
     async def aclose(self) -> None: ...
 
 
+class Whip(Protocol):
+    """Publishing: the WHIP routes and what is counted of them."""
+
+    @property
+    def router(self) -> APIRouter: ...
+
+    def families(self) -> list[dict[str, Any]]: ...
+
+    async def aclose(self) -> None: ...
+
+
 class WebMetrics:
     """What this process counts of itself."""
 
@@ -80,9 +91,14 @@ class WebMetrics:
 
 
 def create_app(
-    settings: WebSettings, store: Store, *, whep: Whep | None = None, clock: Clock | None = None
+    settings: WebSettings,
+    store: Store,
+    *,
+    whep: Whep | None = None,
+    whip: Whip | None = None,
+    clock: Clock | None = None,
 ) -> FastAPI:
-    """The application. `store` and `whep` live as long as it does: both are closed at its end.
+    """The application. `store`, `whep` and `whip` live as long as it does: all are closed at its end.
 
     Raises ConfigError if others could reach `settings.host` without a token.
     """
@@ -97,6 +113,8 @@ def create_app(
         async with viewer.running():
             yield
         stopping.set()
+        if whip is not None:
+            await whip.aclose()
         if whep is not None:
             await whep.aclose()
         await store.aclose()
@@ -123,9 +141,11 @@ def create_app(
     app.include_router(me.router())
     app.include_router(ice_routes(settings.webrtc))
     app.include_router(evidence_router(store, clock, settings.evidence))
-    _add_probes(app, store, clock, viewer, metrics, whep)
+    _add_probes(app, store, clock, viewer, metrics, whep, whip)
     if whep is not None:
         app.include_router(whep.router)
+    if whip is not None:
+        app.include_router(whip.router)
     app.mount("/ui", StaticFiles(directory=FOLDER), name="ui")
     app.mount("/", viewer)
     app.add_middleware(Counted, metrics=metrics)
@@ -136,7 +156,13 @@ def create_app(
 
 
 def _add_probes(
-    app: FastAPI, store: Store, clock: Clock, viewer: Viewer, metrics: WebMetrics, whep: Whep | None
+    app: FastAPI,
+    store: Store,
+    clock: Clock,
+    viewer: Viewer,
+    metrics: WebMetrics,
+    whep: Whep | None,
+    whip: Whip | None,
 ) -> None:
     @app.get("/healthz", tags=["probes"], summary="This process is alive")
     async def healthz() -> dict[str, Any]:
@@ -167,6 +193,7 @@ def _add_probes(
             for config in await store.streams():
                 metrics.viewers.set(whep.viewers(config.name) or 0, config.name)
         families = orjson.loads((await store.worker()).get("metrics") or "[]")
+        families += [] if whip is None else whip.families()
         return Response(metrics.text() + prometheus_text(families), media_type="text/plain; version=0.0.4")
 
 

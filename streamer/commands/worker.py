@@ -11,6 +11,7 @@ import signal
 import sys
 import threading
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -126,6 +127,7 @@ def run(
     `on_made` is given what to call after `stop` was set, so that it is seen at once.
     """
     from engines.zoo import open_engine, task_for
+    from streamer.client import Client
     from streamer.clock import SystemClock
     from streamer.commands.worker_evidence import Evidence
     from streamer.desired import DesiredStreams
@@ -188,7 +190,7 @@ def run(
     models = Models(make_pipeline)
     surroundings = Surroundings(
         pipeline_for=models.pipeline_for,
-        open_source=open_source,
+        open_source=partial(open_source, publications=lambda: Client(redis_url)),
         publisher=publisher,
         epochs=sink,
         states=sink,

@@ -172,9 +172,7 @@ class VideoSource:
                     captured_ns, wall_ns = stamps or (self._clock.monotonic_ns(), self._clock.wall_ns())
                     ref = FrameRef(self._spec.name, self._epoch, seq, pts, time_base, captured_ns, wall_ns)
                     source_hw = picture.height, picture.width
-                    image = laid(
-                        partial(_resized, reformatter, picture), source_hw, self._input_hw, self._fit
-                    )
+                    image = laid(partial(resized, reformatter, picture), source_hw, self._input_hw, self._fit)
                     decoded_ns = self._clock.monotonic_ns()
                     if self._tap is not None and self._tap.wanted:
                         self._tap.offer(ref, picture)
@@ -295,7 +293,7 @@ class VideoSource:
         return source_error(self._address, code, what, where=self._where, mend=mend)
 
 
-def _resized(reformatter: VideoReformatter, picture: VideoFrame, hw: Hw) -> U8:
+def resized(reformatter: VideoReformatter, picture: VideoFrame, hw: Hw) -> U8:
     """uint8 (H, W, 3) RGB, read-only: a view of swscale's own output, no copy."""
     height, width = hw
     # One thread: swscale's default is one per core, which costs more than it gains at this size.
