@@ -51,7 +51,7 @@ def local_file(url: str) -> Path | None:
 
 
 def published_name(url: str, stream: str) -> str | None:
-    """The name under which the video of `whip://NAME` is published, `stream` where NAME is left out; None for others."""
+    """The name that `whip://NAME` is published under, `stream` where NAME is left out; None for other urls."""
     scheme, colon, name = url.partition("://")
     return (name or stream) if colon and scheme.lower() == "whip" else None
 
