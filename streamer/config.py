@@ -20,15 +20,15 @@ from pydantic import (
 )
 from pydantic_core import ErrorDetails
 
-from streamer.access import StreamHosts, TokenConfig, Tokens, TrustedProxies, access_mistakes
+from streamer.access import StreamHosts, Tokens, TrustedProxies, access_mistakes
 from streamer.addresses import checked_url, local_file, redact_url
 from streamer.errors import ConfigError
 from streamer.evidence import EvidenceConfig
-from streamer.mistakes import ConfigFileError, field_name, said_plainly
+from streamer.mistakes import ConfigFileError, field_name, place, said_plainly
 from streamer.model_names import placed_model
 from streamer.network import WebRtcConfig
-from streamer.regions import Line, Zone
-from streamer.strict import Strict
+from streamer.regions import Line, Zone, said_of_region, with_own_names
+from streamer.strict import Strict, keys_beside
 from streamer.yaml_lines import Path_, YamlText, read_yaml
 
 __all__ = [
@@ -110,6 +110,8 @@ class StreamConfig(Strict):
     read_timeout_s: Annotated[float, Field(gt=0, le=600)] = 10.0
     paused: bool = False
     guard: StreamHosts | None = None  # set for what comes in through the API, whatever it says itself
+
+    _names_of_regions = model_validator(mode="after")(with_own_names)
 
     @property
     def safe_url(self) -> str:
@@ -218,9 +220,9 @@ def load_config(path: Path | str, *, environ: Mapping[str, str] | None = None) -
                 refuse(read.line_of(origins(at)), error.where, error.what, error.mend)
         except ValidationError as error:
             for detail in error.errors(include_url=False, include_context=True, include_input=False):
-                at = origins(tuple(detail["loc"]))
+                at = origins(place(detail))
                 if at not in broken:
-                    what, mend = _said_plainly(detail, _PARTS.get(at[0], Config))
+                    what, mend = _said_plainly(detail, Config)
                     refuse(read.line_of(at), field_name(at), what, mend)
     if problems or config is None:
         problems.sort(key=lambda item: item[0])
@@ -235,7 +237,7 @@ def stream_config(fields: Mapping[str, Any], *, where: str = "") -> StreamConfig
     except ValidationError as error:
         detail = error.errors(include_url=False, include_input=False)[0]
         what, mend = _said_plainly(detail, StreamConfig)
-        field = field_name(tuple(detail["loc"]))
+        field = field_name(place(detail))
         raise ConfigError(what, where=f"{where}: {field}" if where else field, mend=mend) from None
 
 
@@ -322,7 +324,6 @@ def _missing_and_doubled(data: dict[str, Any], folder: Path) -> Iterator[tuple[P
                 yield ("streams", i, "url"), f"there is no file {file}", mend
 
 
-_PARTS: dict[str | int, type[Strict]] = {"streams": StreamConfig, "tokens": TokenConfig}
 _TYPES = {
     "tuple_type": "a list, such as [masks, actions]",
     "list_type": "a list (- name: …) or a mapping (door: rtsp://…)",
@@ -332,13 +333,14 @@ _TYPES = {
 
 
 def _said_plainly(detail: ErrorDetails, model: type[Strict]) -> tuple[str, str]:
-    kind, last = detail["type"], detail["loc"][-1]
-    if "events" in detail["loc"][:-1]:
-        model = EventWishes
-    if kind == "extra_forbidden" and model is Config and last in StreamConfig.model_fields:
+    if (said := said_of_region(detail)) is not None:
+        return said
+    kind, loc = detail["type"], tuple(detail["loc"])
+    last = loc[-1] if loc else ""
+    if kind == "extra_forbidden" and model is Config and len(loc) == 1 and last in StreamConfig.model_fields:
         return "this key belongs to a stream", "move it under the stream's name"
     if kind == "string_pattern_mismatch" and last == "name":
         return "not a name", "use up to 64 letters, digits, - _ and ., starting with a letter or digit"
     if kind == "string_pattern_mismatch":
         return "not an address of Redis", "write redis://host:port, rediss://… or unix:///path"
-    return said_plainly(detail, model.model_fields, _TYPES)
+    return said_plainly(detail, keys_beside(model, loc), _TYPES)

@@ -28,8 +28,11 @@ class DesiredStreams:
 
     def load(self) -> dict[str, StreamConfig]:
         """All of them by name. One that cannot be read is left out and reported: it must not stop the others."""
+        return self._read(keys.STREAMS)
+
+    def _read(self, key: str) -> dict[str, StreamConfig]:
         found: dict[str, StreamConfig] = {}
-        for raw_name, raw in self._ask("hgetall", keys.STREAMS).items():
+        for raw_name, raw in self._ask("hgetall", key).items():
             try:
                 config = stream_from_json(raw)
             except ConfigError as error:
@@ -53,15 +56,23 @@ class DesiredStreams:
     def seed(self, configs: Iterable[StreamConfig]) -> None:
         """Put those of a configuration file, and take away what an earlier file put and this one does not name.
 
-        Streams that were added at run time stay.
+        Streams that were added at run time stay. So does what was changed of one at run time (its zones, its pause),
+        field by field, until the file says something else there.
         """
-        fields = {config.name: stream_json(config) for config in configs}
+        filed = {config.name: config for config in configs}
+        said_before, now = self._read(keys.FILED), self._read(keys.STREAMS)
+        fields = {
+            name: stream_json(_with_changes(config, said_before.get(name), now.get(name)))
+            for name, config in filed.items()
+        }
         earlier = {name.decode() for name in self._ask("smembers", keys.SEEDED)}
         if gone := sorted(earlier - fields.keys()):
             self._ask("hdel", keys.STREAMS, *gone)
             self._ask("srem", keys.SEEDED, *gone)
+            self._ask("hdel", keys.FILED, *gone)
         if fields:
             self._ask("sadd", keys.SEEDED, *fields)
+            self._ask("hset", keys.FILED, mapping={name: stream_json(said) for name, said in filed.items()})
             self._ask("hset", keys.STREAMS, mapping=fields)
         if gone or fields:
             self._announce()
@@ -79,6 +90,26 @@ class DesiredStreams:
             raise StoreError(
                 f"Redis does not answer: {error}", where=self._where, mend="is it running?"
             ) from None
+
+
+def _with_changes(
+    filed: StreamConfig, said_before: StreamConfig | None, now: StreamConfig | None
+) -> StreamConfig:
+    """What the file says, but for the fields that were changed since it said the same of them last."""
+    if said_before is None or now is None:
+        return filed
+    kept = {
+        field: getattr(now, field)
+        for field in StreamConfig.model_fields
+        if getattr(filed, field) == getattr(said_before, field) != getattr(now, field)
+    }
+    try:
+        return stream_config({**filed.model_dump(), **kept})
+    except ConfigError as error:  # a zone drawn at run time has the name of a line that the file now has
+        log.warning(
+            "stream %s is as the file says, what was changed of it is given up: %s", filed.name, error
+        )
+        return filed
 
 
 def stream_json(config: StreamConfig) -> bytes:

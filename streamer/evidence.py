@@ -16,3 +16,4 @@ class EvidenceConfig(Strict):
         500
     )
     clips: Annotated[int, Field(ge=0, le=10_000, description="Short clips of events a stream; 0: none")] = 50
+    why: Annotated[bool, Field(description="Where the model looked, of one event a second and stream")] = True

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 
@@ -76,9 +77,11 @@ def state_fields(
     pace: StreamPace,
     counts: LedgerCounts,
     total: LedgerCounts,
+    crossings: Mapping[str, Mapping[str, int]] | None = None,
     wall_ns: int,
 ) -> dict[str, str]:
-    """The fields of the state hash; what is not known is the empty text. `counts` are of `epoch`, `total` of all."""
+    """The fields of the state hash; what is not known is the empty text. `counts` are of `epoch`, `total` of all;
+    `crossings` by line and direction, since the worker started."""
     return {
         "error_code": life.code,
         "error": life.message,
@@ -97,6 +100,10 @@ def state_fields(
         "ledger": orjson.dumps(counts.as_dict()).decode(),
         "ledger_total": orjson.dumps(total.as_dict()).decode(),
         "accuracy": orjson.dumps(pace.accuracy.to_dict()).decode() if pace.accuracy else "",
+        "zone_objects": orjson.dumps(
+            {zone.name: pace.inside.get(zone.name, 0) for zone in spec.zones}
+        ).decode(),
+        "line_crossings": orjson.dumps(crossings or {}).decode(),
         "updated_wall_ns": str(wall_ns),
     }
 

@@ -12,6 +12,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Literal
 
 from streamer.accuracy import WORLD, Accuracy
+from streamer.ports import ViewerCounts
 
 Labels = tuple[str, ...]
 
@@ -116,6 +117,15 @@ class Metrics:
             "sightline_reconnects_total", "Connections lost and tried again", "counter", ("stream", "code")
         )
         self.events = Number("sightline_events_total", "Events by kind", "counter", ("stream", "kind"))
+        self.zone_objects = Number(
+            "sightline_zone_objects", "Objects in a zone now", "gauge", ("stream", "zone")
+        )
+        self.line_crossings = Number(
+            "sightline_line_crossings_total",
+            "Crossings of a line",
+            "counter",
+            ("stream", "line", "direction"),
+        )
         self.spooled = Number("sightline_spooled_events", "Events waiting on disk for Redis", "gauge", ())
         self.errors = Number(
             "sightline_errors_total", "Errors that cost a batch or a message", "counter", ("at",)
@@ -128,6 +138,37 @@ class Metrics:
         )
         self.batch = Histogram(
             "sightline_batch_size", "Frames in one inference call", BATCH_BUCKETS, ("model",)
+        )
+        self.why = Number(
+            "sightline_why_total", "Questions why, by how they ended", "counter", ("stream", "end")
+        )
+        self.why_seconds = Histogram(
+            "sightline_why_seconds", "One question why", LATENCY_BUCKETS_S, ("model",)
+        )
+        by_codec: Labels = ("stream", "codec")
+        self.encoders_started = Number(
+            "sightline_viewer_encoders_started_total", "Encoders started for viewers", "counter", by_codec
+        )
+        self.encoders_running = Number(
+            "sightline_viewer_encoders_running", "Encoders that run for viewers", "gauge", by_codec
+        )
+        self.viewer_packets = Number(
+            "sightline_viewer_packets_total",
+            "Packets for viewers, passed on from the camera or encoded",
+            "counter",
+            (*by_codec, "how"),
+        )
+        self.viewer_dropped = Number(
+            "sightline_viewer_dropped_total",
+            "Pictures and packets that viewers never saw",
+            "counter",
+            (*by_codec, "reason"),
+        )
+        self.viewer_groups = Number(
+            "sightline_viewer_groups_given_up_total",
+            "Groups of pictures not kept for a late viewer",
+            "counter",
+            by_stream,
         )
         self.evidence_pictures = Number(
             "sightline_evidence_pictures_total", "Events whose picture was kept", "counter", by_stream
@@ -170,6 +211,31 @@ class Metrics:
         for family in vars(self).values():
             if family.labels[:1] == ("stream",):
                 family.forget(stream)
+
+    def show_zones(self, stream: str, inside: Mapping[str, int]) -> None:
+        """How many objects are in each of the zones that the stream has now; those that it had have no sample."""
+        self.zone_objects.forget(stream)
+        for zone, objects in inside.items():
+            self.zone_objects.set(objects, stream, zone)
+
+    def crossings(self, stream: str, line: str) -> dict[str, int]:
+        """Those of a line by direction, since the worker started. A line has its samples from when it is asked for."""
+        for way in ("in", "out"):
+            self.line_crossings.add(0, stream, line, way)
+        return {way: int(self.line_crossings.value(stream, line, way)) for way in ("in", "out")}
+
+    def show_viewers(self, stream: str, by_codec: Mapping[str, ViewerCounts], groups_given_up: int) -> None:
+        """What became of a stream's picture, by codec; a codec that nobody ever asked for has no sample."""
+        self.viewer_groups.set(groups_given_up, stream)
+        for codec, counts in by_codec.items():
+            if not (counts.encoders_started or counts.passed):
+                continue
+            self.encoders_started.set(counts.encoders_started, stream, codec)
+            self.encoders_running.set(counts.encoders_running, stream, codec)
+            self.viewer_packets.set(counts.passed, stream, codec, "passed")
+            self.viewer_packets.set(counts.encoded, stream, codec, "encoded")
+            for reason, many in counts.dropped.items():
+                self.viewer_dropped.set(many, stream, codec, reason)
 
     def show_accuracy(self, stream: str, accuracy: Accuracy | None) -> None:
         """The newest numbers of a stream that knows its truth. None: gauges are dropped, totals stand."""

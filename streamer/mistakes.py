@@ -39,6 +39,11 @@ def field_name(path: Path_) -> str:
     return ".".join(str(part) for part in path)
 
 
+def place(detail: ErrorDetails) -> Path_:
+    """Where pydantic found it; a finding about several values names the one (`at`, from there)."""
+    return (*detail["loc"], *detail.get("ctx", {}).get("at", ()))
+
+
 def said_plainly(
     detail: ErrorDetails, known: Iterable[str], types: Mapping[str, str] | None = None
 ) -> tuple[str, str]:
@@ -56,7 +61,7 @@ def said_plainly(
         return "unknown key", f"did you mean {close[0]}?" if close else f"known keys: {', '.join(names)}"
     if kind == "missing":
         return f"{path[-1]} is missing", f"add {path[-1]}: …"
-    if kind in ("bad_url", "bad_hash", "bad_host"):
+    if kind in ("bad_url", "bad_hash", "bad_host", "bad_region"):
         return str(context["what"]), str(context["mend"])
     if kind in wanted:
         return "wrong type", f"write {wanted[kind]}"

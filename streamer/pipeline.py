@@ -25,7 +25,7 @@ from streamer.clock import Clock
 from streamer.errors import Closed
 from streamer.ledger import Fate, Ledger
 from streamer.metrics import Metrics
-from streamer.ports import Engine, StagedEngine, StagedTask, Task, Tensors
+from streamer.ports import Engine, Recorder, StagedEngine, StagedTask, Task, Tensors
 from streamer.publisher import EpochOver, Publisher
 from streamer.types import Fit, Frame, Hw, Result, Timing
 
@@ -90,6 +90,7 @@ class Pipeline(Generic[S]):
         lanes: int = 1,
         max_batch_size: int = 8,
         max_queue_delay_s: float = 0.02,
+        recorder: Recorder | None = None,
     ) -> None:
         spec = engine.spec
         self._engine, self._task, self._publisher = engine, task, publisher
@@ -97,6 +98,7 @@ class Pipeline(Generic[S]):
         if task.stateful and isinstance(engine, StagedEngine) and isinstance(task, StagedTask):
             self._stages = engine, task
         self._ledger, self._metrics, self._clock = ledger, metrics, clock
+        self._recorder = recorder
         self._model = spec.name
         self._provenance = {
             "model": spec.name,
@@ -209,8 +211,10 @@ class Pipeline(Generic[S]):
         done_ns = now()
         results = []
         for (slot, pending), (payload, state) in zip(batch.items, answers, strict=True):
-            slot.state = state
             frame = pending.frame
+            if self._recorder is not None:
+                self._recorder.keep(frame, slot.state, state, payload)
+            slot.state = state
             timing = Timing(
                 frame.ref.captured_ns,
                 frame.decoded_ns,

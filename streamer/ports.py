@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import threading
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Generic, Protocol, TypeVar, runtime_checkable
 
@@ -12,24 +11,30 @@ from numpy.typing import NDArray
 
 from streamer.accuracy import Accuracy
 from streamer.clock import Clock
-from streamer.types import Event, Fit, Frame, FrameRef, FrameTruth, Hw, Perception, Result, StreamState
+from streamer.config import StreamConfig
+from streamer.types import F32, Event, Fit, Frame, FrameRef, FrameTruth, Hw, Perception, Result, StreamState
 
 __all__ = [
     "Clock",
     "Engine",
     "EngineSpec",
     "EventSink",
+    "Explainer",
+    "Looks",
     "Measure",
     "PictureTap",
+    "Recorder",
     "ResultSink",
     "Scorer",
     "Source",
     "SourceInfo",
+    "SourceOpener",
     "StagedEngine",
     "StagedTask",
     "Task",
     "TensorSpec",
     "Tensors",
+    "ViewerCounts",
 ]
 
 Tensors = Mapping[str, NDArray[Any]]
@@ -51,16 +56,51 @@ class SourceInfo:
 
 
 class PictureTap(Protocol):
-    """Takes the full-size picture for viewers, on the decode thread; must return fast and never raise.
+    """Takes what viewers may be shown of a stream, on the decode thread; must return fast and never raise.
 
-    `wanted` is False while nobody watches: the source then does no work for it. `picture` is the decoder's own frame
-    object (an `av.VideoFrame`), or for the world a uint8 (H, W, 3) RGB array.
+    A source either offers its packets as they are, or says why it has none that a browser could play; in both cases it
+    also offers the pictures while they are `wanted`.
     """
 
     @property
-    def wanted(self) -> bool: ...
+    def wanted(self) -> bool:
+        """Whether pictures are needed now: somebody watches, and packets will not do."""
+        ...
 
-    def offer(self, ref: FrameRef, picture: Any) -> None: ...
+    def offer(self, ref: FrameRef, picture: Any) -> None:
+        """The full-size picture: the decoder's own frame (an `av.VideoFrame`), or uint8 (H, W, 3) RGB if drawn."""
+        ...
+
+    def offer_packet(self, ref: FrameRef, data: bytes, key: bool) -> None:
+        """A picture as the camera encoded it, whether or not somebody watches, and before the same picture's `offer`.
+
+        H.264 Annex B without B-frames; `key`: it is an IDR picture and brings its parameter sets. Each connection
+        begins with a key frame and leaves none out. `ref` is the decoded picture's; one that is not analysed
+        (`max_fps`) has the `seq` of the next that is.
+        """
+        ...
+
+    def no_packets(self, why: str) -> None:
+        """From here on no packets come that could be passed on; `why` in a word or two, for users."""
+        ...
+
+    def fields(self) -> dict[str, str]:
+        """The fields of the stream's state hash about its picture for viewers; from any thread."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class ViewerCounts:
+    """What became of one stream's picture in one codec since the worker began; `running` is of now.
+
+    `passed` and `encoded` count packets, `dropped` pictures and packets by the reason why viewers never saw them.
+    """
+
+    encoders_started: int
+    encoders_running: int
+    passed: int
+    encoded: int
+    dropped: Mapping[str, int]
 
 
 class Source(Protocol):
@@ -190,6 +230,47 @@ class StagedTask(Task[S], Protocol[S]):
         ...
 
 
+# -------------------------------------------------------------------------------------------------------- why
+
+
+class Recorder(Protocol):
+    """Remembers the last frames of streams as they were answered, on the lanes: it returns at once and never raises."""
+
+    def keep(self, frame: Frame, before: Any, after: Any, payload: Perception) -> None:
+        """A frame, its stream's state before and after it, and what was seen in it. Nothing is copied."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Looks:
+    """Where a query looked: f32 (rows, columns) over the source picture, summing to 1 where nothing was padded.
+
+    `picture` f32 (n, n) is how the picture's cells looked at each other, row by row of `picture_hw`; rows sum to 1.
+    """
+
+    query: F32
+    picture: F32 | None
+    picture_hw: Hw | None
+
+
+class Explainer(Protocol):
+    """A model's second engine, which tells where it looked. One thread at a time."""
+
+    @property
+    def layer(self) -> str:
+        """Which layers' attention it is, in words."""
+        ...
+
+    def looks(self, frame: Frame, before: Any, track_id: int, box_xyxy: F32) -> Looks:
+        """Where the query of this track looked, told at `box_xyxy` (4,) source px, the stream's state being `before`.
+
+        Raises EngineError, one line, if that query is not found again.
+        """
+        ...
+
+    def close(self) -> None: ...
+
+
 # ---------------------------------------------------------------------------------------------------- sinks
 
 
@@ -249,20 +330,16 @@ class EpochStore(Protocol):
     def next_epoch(self, stream: str) -> int: ...
 
 
-SourceFactory = Callable[["StreamSpec", int, PictureTap | None, threading.Event], Source]
+class SourceOpener(Protocol):
+    """Makes a source, not yet opened, for one connection."""
 
-
-class StreamSpec(Protocol):
-    """What the pipeline needs to know of a stream's configuration (the pydantic model has these and more)."""
-
-    @property
-    def name(self) -> str: ...
-
-    @property
-    def url(self) -> str: ...
-
-    @property
-    def loop(self) -> bool: ...
-
-    @property
-    def realtime(self) -> bool | None: ...
+    def __call__(
+        self,
+        spec: StreamConfig,
+        *,
+        epoch: int,
+        input_hw: Hw,
+        clock: Clock,
+        tap: PictureTap | None,
+        fit: Fit,
+    ) -> Source: ...

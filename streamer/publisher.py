@@ -10,7 +10,7 @@ import contextlib
 import logging
 import threading
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -23,8 +23,8 @@ from streamer.errors import Closed
 from streamer.ledger import Fate, Ledger
 from streamer.metrics import Metrics
 from streamer.ports import EventSink, ResultSink, Scorer
-from streamer.rules.rule import Rule
-from streamer.types import Event, Result
+from streamer.rules.rule import Occupied, Rule
+from streamer.types import Event, EventKind, Result
 
 log = logging.getLogger(__name__)
 
@@ -49,7 +49,7 @@ Item = Result | Event | EpochOver | Callable[[], None]
 class StreamPace:
     """How a stream does lately: results per second, capture-to-published latency, when the last frame was.
 
-    `accuracy` is known where the source knows the truth.
+    `accuracy` is known where the source knows the truth; `inside` is how many objects are in which zone now.
     """
 
     fps: float
@@ -57,6 +57,7 @@ class StreamPace:
     latency_p95_ms: float | None
     last_frame_wall_ns: int | None
     accuracy: Accuracy | None = None
+    inside: Mapping[str, int] = field(default_factory=dict)
 
 
 @dataclass(slots=True)
@@ -119,6 +120,7 @@ class Publisher:
             done_ns = list(follow.done_ns)
             latencies = list(follow.latencies_ms)
             last = follow.last_wall_ns
+            states = list(follow.rule_states)  # values, whatever the publishing thread makes of them next
         since_ns = now_ns - int(FPS_WINDOW_S * 1e9)
         lately = [t for t in done_ns if t >= since_ns]
         # A stream younger than the window is judged by its own age; one result is no rate.
@@ -128,7 +130,13 @@ class Publisher:
         fps = len(lately) / known_s if len(lately) > 1 and known_s > 0 else 0.0
         p50, p95 = np.percentile(latencies, [50, 95]).tolist() if latencies else (None, None)
         accuracy = None if self._scorer is None else self._scorer.accuracy(stream)
-        return StreamPace(fps, p50, p95, last, accuracy)
+        inside = {
+            zone: objects
+            for rule, state in zip(self._rules, states, strict=False)
+            if isinstance(rule, Occupied)
+            for zone, objects in rule.inside(state).items()
+        }
+        return StreamPace(fps, p50, p95, last, accuracy, inside)
 
     def forget(self, stream: str) -> None:
         """The stream was removed; its state is given up."""
@@ -177,6 +185,9 @@ class Publisher:
             self._guarded(self._events.emit_events, events, "event sink")
         for event in events:
             self._metrics.events.add(1, event.stream, event.kind)
+            if event.kind is EventKind.CROSS:
+                way = event.attrs["direction"]
+                self._metrics.line_crossings.add(1, event.stream, event.attrs["line"], way)
         self._account(results)
         for then in afterwards:
             try:

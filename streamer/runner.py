@@ -13,7 +13,7 @@ import threading
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Any, Protocol
+from typing import Any
 
 from streamer.clock import Clock
 from streamer.config import StreamConfig
@@ -22,10 +22,10 @@ from streamer.ledger import Ledger
 from streamer.life import EndCode, Life, Outcome, outcome_of, state_fields
 from streamer.metrics import Metrics
 from streamer.pipeline import Inlet, Pipeline
-from streamer.ports import EpochStore, PictureTap, Source, SourceInfo, StateSink
+from streamer.ports import EpochStore, PictureTap, Source, SourceInfo, SourceOpener, StateSink
 from streamer.publisher import Publisher
 from streamer.sources.backoff import Backoff
-from streamer.types import Event, EventKind, Fit, Frame, Hw, StreamState, event_id
+from streamer.types import Event, EventKind, Frame, StreamState, event_id
 
 log = logging.getLogger(__name__)
 
@@ -38,14 +38,6 @@ GOOD_AFTER_S = 5.0
 GRACE_S = 5.0
 # What waits for an answer when a connection ends: at most a few frames.
 FINISH_S = 5.0
-
-
-class SourceOpener(Protocol):
-    """Makes a source, not yet opened, for one connection."""
-
-    def __call__(
-        self, spec: StreamConfig, *, epoch: int, input_hw: Hw, clock: Clock, tap: PictureTap | None, fit: Fit
-    ) -> Source: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,9 +93,8 @@ class StreamRunner:
         self._announced: EventKind | None = None
         self._model, self._backend = spec.model, ""
         self._lock = threading.RLock()
-        self._reporting = (
-            threading.Lock()
-        )  # held while a state is on its way: what was true later arrives later
+        # Held while a state is on its way: what was true later arrives later.
+        self._reporting = threading.Lock()
         self._stopping = threading.Event()
         self._stop_outcome = Outcome(StreamState.ENDED, EndCode.STOPPED, "the worker stopped")
         self._abandoned = False
@@ -174,6 +165,11 @@ class StreamRunner:
                     return
                 state, fields = self._life.state, self._fields()
             self._all.states.emit_state(self.spec.name, state, fields)
+
+    def adopt(self, spec: StreamConfig) -> None:
+        """A configuration that needs no other connection from now on: what is told of the pictures differs, no more."""
+        self.spec = spec
+        self.report()
 
     def park(self) -> None:
         """Instead of `start`: the stream is wished for, but paused."""
@@ -336,7 +332,8 @@ class StreamRunner:
 
     def _fields(self) -> dict[str, str]:
         now, name, all_ = self._now, self.spec.name, self._all
-        return state_fields(
+        for_viewers = {} if self._tap is None else self._tap.fields()
+        return for_viewers | state_fields(
             self.spec,
             self._life,
             epoch=now.epoch,
@@ -346,5 +343,6 @@ class StreamRunner:
             pace=all_.publisher.pace(name),
             counts=all_.ledger.counts(name, now.epoch),
             total=all_.ledger.counts(name),
+            crossings={line.name: all_.metrics.crossings(name, line.name) for line in self.spec.lines},
             wall_ns=all_.clock.wall_ns(),
         )

@@ -248,7 +248,8 @@ RESULT_SCHEMA = "sightline.result/1"
 
 @dataclass(frozen=True, slots=True)
 class Event:
-    """Something happened. `id` is deterministic (`stream:epoch:seq:kind:track`), so a redelivery is harmless.
+    """Something happened. `id` is deterministic (`stream:epoch:seq:kind:track`, of a zone or line `:name` behind it):
+    a redelivery is harmless.
 
     `wall_ns` Unix time of the frame that caused it; `track_id` None for stream events; `attrs` holds label, score,
     box_xyxy (px in the source picture), source_hw; for an action its name and start_wall_ns; for a zone or line its
@@ -270,9 +271,13 @@ class Event:
     schema: str = EVENT_SCHEMA
 
 
-def event_id(stream: str, epoch: int, seq: int, kind: EventKind, track_id: int | None) -> str:
-    """The one rule for event ids: `stream:epoch:seq:kind:track` (`-` for no track)."""
-    return f"{stream}:{epoch}:{seq}:{kind}:{'-' if track_id is None else track_id}"
+def event_id(
+    stream: str, epoch: int, seq: int, kind: EventKind, track_id: int | None, region: str = ""
+) -> str:
+    """The one rule for event ids: `stream:epoch:seq:kind:track` (`-` for no track), and `:region` behind it where a
+    zone or line is meant: one frame may bring the same track into two zones."""
+    ident = f"{stream}:{epoch}:{seq}:{kind}:{'-' if track_id is None else track_id}"
+    return f"{ident}:{region}" if region else ident
 
 
 class StreamState(StrEnum):

@@ -21,7 +21,7 @@ from streamer.errors import SightlineError
 from streamer.ledger import Ledger
 from streamer.life import EndCode, Outcome
 from streamer.metrics import Metrics
-from streamer.ports import PictureTap
+from streamer.ports import PictureTap, ViewerCounts
 from streamer.publisher import Publisher
 from streamer.runner import StreamRunner
 from streamer.types import StreamState
@@ -35,6 +35,10 @@ RELOAD_S = 5.0
 RELOAD_FAILED_S = 1.0
 # A stopped stream has this long to end before it is left behind.
 LEAVE_S = 10.0
+# What may change of a stream while its source stays connected: only rules read these.
+OF_RULES = ("events", "zones", "lines")
+# What viewers may ask for; a message that names none means the first.
+CODECS = ("h264", "vp8")
 
 REMOVED = Outcome(StreamState.ENDED, EndCode.REMOVED, "the stream was removed")
 CHANGED = Outcome(StreamState.ENDED, EndCode.CHANGED, "the stream's configuration changed")
@@ -55,7 +59,7 @@ class Border(Protocol):
 
     def heartbeat(self, fields: Mapping[str, str]) -> None: ...
 
-    def watched(self, streams: Iterable[str]) -> set[str]: ...
+    def watched(self, streams: Iterable[str], codec: str) -> set[str]: ...
 
     def forget(self, stream: str) -> None: ...
 
@@ -63,11 +67,16 @@ class Border(Protocol):
 
 
 class ViewerTap(PictureTap, Protocol):
-    """A stream's picture for viewers."""
+    """A stream's picture for viewers, in each of `CODECS`."""
 
-    def set_watched(self, watched: bool) -> None: ...
+    def set_watched(self, watched: bool, codec: str) -> None: ...
 
-    def request_keyframe(self) -> None: ...
+    def request_keyframe(self, codec: str) -> None: ...
+
+    def counts(self) -> Mapping[str, ViewerCounts]: ...
+
+    @property
+    def groups_given_up(self) -> int: ...
 
     def close(self) -> None: ...
 
@@ -97,11 +106,14 @@ class Worker:
         metrics: Metrics,
         clock: Clock,
         backend: str,
+        adopted: Callable[[StreamConfig], None] = lambda spec: None,
+        forgotten: Callable[[str], None] = lambda stream: None,
     ) -> None:
-        self._desired, self._border = desired, border
+        """`adopted` is told of a stream whose configuration changed as it ran on, `forgotten` of one that is gone."""
+        self._desired, self._border, self._forgotten = desired, border, forgotten
         self._runner_for, self._tap_for, self._stalled = runner_for, tap_for, stalled
         self._publisher, self._ledger, self._metrics, self._clock = publisher, ledger, metrics, clock
-        self._backend = backend
+        self._backend, self._adopted = backend, adopted
         self._places: dict[str, _Place] = {}
         self._wish: Mapping[str, StreamConfig] = {}
         self._told: deque[Mapping[str, Any]] = deque(maxlen=1024)
@@ -110,7 +122,10 @@ class Worker:
         self._reported_ns: int | None = None
 
     def tell(self, message: Mapping[str, Any]) -> None:
-        """A control message: `streams` (the wish changed), `watch` or `keyframe` of a stream; others are ignored."""
+        """A control message: `streams` (the wish changed), `watch` or `keyframe` of a stream; others are ignored.
+
+        The last two may name a `codec` of `CODECS`.
+        """
         self._told.append(message)
         self._kick.set()
 
@@ -173,13 +188,14 @@ class Worker:
         while self._told:
             message = self._told.popleft()
             place = self._places.get(str(message.get("stream")))
+            codec = str(message.get("codec", CODECS[0]))
             match message.get("op"):
                 case "streams":
                     changed = True
                 case "watch" if place is not None:
-                    place.tap.set_watched(True)  # whether it still is, the next report sees
+                    place.tap.set_watched(True, codec)  # whether it still is, the next report sees
                 case "keyframe" if place is not None:
-                    place.tap.request_keyframe()
+                    place.tap.request_keyframe(codec)
         return changed
 
     def _reconcile(self, now_ns: int) -> None:
@@ -188,8 +204,14 @@ class Worker:
             if place is None:
                 if want is not None:
                     self._start(want, self._tap_for(name))
-            elif place.runner.spec != want or place.leaving_ns is not None:
+            elif place.leaving_ns is not None or want is None:
                 self._change(name, place, want, now_ns)
+            elif place.runner.spec != want:
+                if _differ_in_rules_only(place.runner.spec, want):
+                    self._adopted(want)
+                    place.runner.adopt(want)
+                else:
+                    self._change(name, place, want, now_ns)
 
     def _change(self, name: str, place: _Place, want: StreamConfig | None, now_ns: int) -> None:
         """One step of replacing or removing what runs: ask it to go, wait, then put what is wished in its place."""
@@ -223,6 +245,7 @@ class Worker:
         self._publisher.forget(name)
         self._metrics.forget(name)
         self._border.forget(name)
+        self._forgotten(name)
         try:
             self._ledger.forget(name)
         except ValueError as error:  # left behind with frames in flight
@@ -232,12 +255,13 @@ class Worker:
 
     def _report(self) -> None:
         names = list(self._places)
-        watched = self._border.watched(names)
+        watched = {codec: self._border.watched(names, codec) for codec in CODECS}
         for name, place in self._places.items():
-            place.tap.set_watched(name in watched)
+            for codec in CODECS:
+                place.tap.set_watched(name in watched[codec], codec)
             if place.runner.alive:
                 place.runner.report()
-            self._count(name)
+            self._count(name, place.tap)
         self._metrics.spooled.set(self._border.counts().get("events_waiting", 0))
         if reason := self._stalled():
             # Without heartbeats the supervisor starts us anew, which is all that helps against this.
@@ -251,7 +275,7 @@ class Worker:
             }
         )
 
-    def _count(self, name: str) -> None:
+    def _count(self, name: str, tap: ViewerTap) -> None:
         counts = self._ledger.counts(name)
         for end, frames in counts.ended.items():
             self._metrics.frames.set(frames, name, end)
@@ -261,7 +285,14 @@ class Worker:
         pace = self._publisher.pace(name)
         self._metrics.fps.set(round(pace.fps, 2), name)
         self._metrics.show_accuracy(name, pace.accuracy)
+        zones = place.runner.spec.zones if (place := self._places.get(name)) else ()
+        self._metrics.show_zones(name, {zone.name: pace.inside.get(zone.name, 0) for zone in zones})
+        self._metrics.show_viewers(name, tap.counts(), tap.groups_given_up)
 
     @staticmethod
     def _due(last_ns: int | None, now_ns: int, every_s: float) -> bool:
         return last_ns is None or now_ns - last_ns >= every_s * 1e9
+
+
+def _differ_in_rules_only(one: StreamConfig, other: StreamConfig) -> bool:
+    return one.model_copy(update={field: getattr(other, field) for field in OF_RULES}) == other

@@ -17,12 +17,25 @@ from streamer.config import MAX_STREAMS, StreamConfig
 from streamer.errors import ConfigError
 from streamer.types import EventKind
 from web.admission import admit, admit_model
+from web.changes import StreamChange, changed, refuse_masked
 from web.problems import Problem, Refused
 from web.sse import sse
 from web.store import Store
 from web.views import EventList, StreamList, StreamView, stream_view, worker_view
 
 MAX_PAGE = 1000
+
+StreamQuery = Annotated[str | None, Query(description="Of this stream only")]
+KindQuery = Annotated[EventKind | Literal[""] | None, Query(description="Of this kind only")]
+LabelQuery = Annotated[str | None, Query(description="Of this kind of object only, such as person")]
+SinceQuery = Annotated[
+    float | None,
+    Query(ge=0, allow_inf_nan=False, le=1e10, description="Not before this Unix time, in seconds"),
+]
+UntilQuery = Annotated[
+    float | None,
+    Query(ge=0, allow_inf_nan=False, le=1e10, description="Not after this Unix time, in seconds"),
+]
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,6 +121,34 @@ def router(world: Surroundings) -> APIRouter:
     async def get_stream(name: str) -> StreamView:
         return await view(await wanted(name), worker_alive=await worker_alive())
 
+    @api.patch(
+        "/streams/{name}",
+        tags=["streams"],
+        summary="Change a stream that runs",
+        description="Zones, lines and events change at once, while the source stays connected and its epoch goes on. "
+        "Pausing disconnects it. Other changes start this stream anew, and no other.",
+        responses=refusals(s404="no such stream", s422="the change is not admitted"),
+    )
+    async def change_stream(name: str, body: StreamChange) -> StreamView:
+        before, asked = await wanted(name), body.asked()
+        try:
+            if "model" in asked:
+                admit_model(str(body.model), {config.model for config in await store.streams()})
+            url = None
+            if "url" in asked:
+                url = changed(before, body).url  # its form is judged first
+                refuse_masked(url)
+                url = await asyncio.to_thread(
+                    admit, url, media_root=world.media_root, exempt=world.stream_hosts
+                )
+            guard = world.stream_hosts
+            config = await store.change_stream(name, lambda now: changed(now, body, url=url, guard=guard))
+        except ConfigError as error:
+            raise Refused(422, error.what, where=error.where, mend=error.mend) from None
+        if config is None:
+            raise Refused(404, "there is no such stream", where=name, mend="see GET /api/v1/streams")
+        return await view(config, worker_alive=await worker_alive())
+
     @api.delete(
         "/streams/{name}",
         tags=["streams"],
@@ -133,11 +174,19 @@ def router(world: Surroundings) -> APIRouter:
         return dict(result)
 
     @api.get(
-        "/events", tags=["events"], summary="Events, newest first", responses=refusals(s400="bad cursor")
+        "/events",
+        tags=["events"],
+        summary="Events, newest first",
+        description="A filter may pass over so many events that a page has few of them, or none: there is more as long "
+        "as `previous` is not null.",
+        responses=refusals(s400="bad cursor"),
     )
     async def list_events(
-        stream: Annotated[str | None, Query(description="Of this stream only")] = None,
-        kind: Annotated[EventKind | Literal[""] | None, Query(description="Of this kind only")] = None,
+        stream: StreamQuery = None,
+        kind: KindQuery = None,
+        label: LabelQuery = None,
+        since: SinceQuery = None,
+        until: UntilQuery = None,
         limit: Annotated[int, Query(ge=1, le=MAX_PAGE)] = 100,
         after: Annotated[str | None, Query(description="The first ones behind this cursor")] = None,
         before: Annotated[str | None, Query(description="The last ones before this cursor")] = None,
@@ -145,7 +194,14 @@ def router(world: Surroundings) -> APIRouter:
         if after and before:
             raise Refused(400, "after and before exclude each other", mend="give one of them")
         page = await store.events_page(
-            stream or None, kind or None, limit=limit, after=after or None, before=before or None
+            stream or None,
+            kind or None,
+            limit=limit,
+            after=after or None,
+            before=before or None,
+            label=label or None,
+            since_s=since,
+            until_s=until,
         )
         return EventList(
             events=[dict(event) for event in page.events], next=page.next, previous=page.previous
@@ -160,16 +216,21 @@ def router(world: Surroundings) -> APIRouter:
         responses={200: {"content": {"text/event-stream": {}}}, **refusals(s400="bad cursor")},
     )
     async def stream_events(
-        stream: Annotated[str | None, Query(description="Of this stream only")] = None,
-        kind: Annotated[EventKind | Literal[""] | None, Query(description="Of this kind only")] = None,
+        stream: StreamQuery = None,
+        kind: KindQuery = None,
+        label: LabelQuery = None,
+        since: SinceQuery = None,
+        until: UntilQuery = None,
         after: Annotated[str | None, Query(description="Begin behind this cursor")] = None,
         last_event_id: Annotated[str | None, Header()] = None,
     ) -> StreamingResponse:
         cursor = last_event_id or after or None
         # a page of nothing checks the cursor and Redis while a status can still be sent
         await store.events_page(stream or None, kind or None, limit=1, after=cursor, before=None)
-        messages = _messages(store.follow_events(stream or None, kind or None, after=cursor))
-        body = sse(messages, stopping=world.stopping)
+        events = store.follow_events(
+            stream or None, kind or None, after=cursor, label=label or None, since_s=since, until_s=until
+        )
+        body = sse(_messages(events), stopping=world.stopping)
         return StreamingResponse(body, media_type="text/event-stream", headers={"X-Accel-Buffering": "no"})
 
     return api

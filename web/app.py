@@ -21,14 +21,14 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from streamer.access import TokenConfig
 from streamer.clock import Clock, SystemClock
-from streamer.config import stream_config
-from streamer.errors import ConfigError, StoreError, WireError
+from streamer.errors import StoreError, WireError
 from streamer.evidence import EvidenceConfig
 from streamer.metrics import LATENCY_BUCKETS_S, Histogram, Number, prometheus_text
 from streamer.network import WebRtcConfig
 from web import me
 from web.api import Surroundings, refusals, router
 from web.assets import FOLDER
+from web.changes import said_of_body
 from web.evidence import evidence_router
 from web.ice import ice_routes
 from web.problems import Refused, problem
@@ -36,6 +36,7 @@ from web.security import Guard, check_bind
 from web.store import Store
 from web.viewer import Viewer
 from web.views import worker_view
+from web.why import why_router
 
 VERSION = "1"
 
@@ -141,6 +142,7 @@ def create_app(
     app.include_router(me.router())
     app.include_router(ice_routes(settings.webrtc))
     app.include_router(evidence_router(store, clock, settings.evidence))
+    app.include_router(why_router(store))
     _add_probes(app, store, clock, viewer, metrics, whep, whip)
     if whep is not None:
         app.include_router(whep.router)
@@ -213,22 +215,19 @@ def _refuse_in_words(app: FastAPI) -> None:
         return problem(400, error.what, where=error.where, mend=error.mend)
 
     @app.exception_handler(RequestValidationError)
-    async def invalid(_: Request, error: RequestValidationError) -> Response:
-        return _say_invalid(error)
+    async def invalid(request: Request, error: RequestValidationError) -> Response:
+        return _say_invalid(request.url.path, error)
 
     @app.exception_handler(HTTPException)
     async def http(request: Request, error: HTTPException) -> Response:
         return problem(error.status_code, str(error.detail), where=request.url.path)
 
 
-def _say_invalid(error: RequestValidationError) -> Response:
+def _say_invalid(path: str, error: RequestValidationError) -> Response:
     """The first finding in plain words; for a stream the configuration's own, which never repeat the value."""
     first = error.errors()[0]
-    if first["loc"][:1] == ("body",) and isinstance(error.body, dict):
-        try:
-            stream_config(error.body)
-        except ConfigError as config_error:
-            return problem(422, config_error.what, where=config_error.where, mend=config_error.mend)
+    if first["loc"][:1] == ("body",) and (said := said_of_body(path, error.body)) is not None:
+        return problem(422, said.what, where=said.where, mend=said.mend)
     where = ".".join(str(part) for part in first["loc"] if part not in ("body", "query"))
     return problem(422, str(first["msg"]), where=where)
 

@@ -8,6 +8,7 @@ A viewer that says its picture is broken (PLI, FIR) needs a key frame. An encode
 packets pass through cannot be asked: its viewer is given the group of pictures again from its key frame, with the
 original time stamps, so that it catches up in fast-forward and the overlays still fit; once a group, as a second copy
 did not help the first time and loads a link that is in trouble, and not when the next key frame is due anyway.
+Measured in Chromium, groups of 6 s, 2 s without a network and too short a history: frozen 3.0 s, else 5.5 s.
 """
 
 from __future__ import annotations

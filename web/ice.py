@@ -11,6 +11,8 @@ import logging
 import re
 import socket
 from collections.abc import Collection, Iterable, Sequence
+from dataclasses import dataclass
+from typing import Literal
 
 from fastapi import APIRouter
 from pydantic import BaseModel, Field
@@ -25,9 +27,18 @@ SLOW_S = 3.0  # a server that answers is there in a second
 REST_S = 60.0
 # What aioice can talk to: no IPv6 literals, no DTLS to STUN, TURN over UDP, TCP and TLS.
 _OURS = re.compile(
-    r"(?:stun:[^?:\[\]]+(?::\d+)?|turn:[^?:\[\]]+(?::\d+)?(?:\?transport=(?:udp|tcp))?"
-    r"|turns:[^?:\[\]]+(?::\d+)?(?:\?transport=tcp)?)"
+    r"(?P<scheme>stun|turns?):(?P<host>[^?:\[\]]+)(?::(?P<port>\d{1,5}))?(?:\?transport=(?P<transport>udp|tcp))?"
 )
+
+
+@dataclass(frozen=True, slots=True)
+class Endpoint:
+    """Where a STUN or TURN server is and how it is spoken to."""
+
+    host: str
+    port: int
+    transport: Literal["udp", "tcp"]
+    tls: bool
 
 
 class IceServerView(BaseModel):
@@ -35,7 +46,7 @@ class IceServerView(BaseModel):
 
     urls: str
     username: str | None = None
-    credential: str | None = Field(None, repr=False)
+    credential: str | None = Field(default=None, repr=False)
 
 
 class IceView(BaseModel):
@@ -50,9 +61,17 @@ def secret(server: IceServer) -> str | None:
     return None if server.credential is None else server.credential.get_secret_value()
 
 
-def is_ours(server: IceServer) -> bool:
-    """Whether this side can use the server too; players may have means that it has not."""
-    return _OURS.fullmatch(server.url) is not None
+def endpoint(server: IceServer) -> Endpoint | None:
+    """How this side reaches the server; None if it cannot use it (players may have means that it has not)."""
+    found = _OURS.fullmatch(server.url)
+    if found is None or (found["scheme"] == "stun" and found["transport"]):
+        return None
+    tls = found["scheme"] == "turns"
+    if tls and found["transport"] == "udp":
+        return None
+    tcp = tls or found["transport"] == "tcp"
+    port = int(found["port"] or (5349 if tls else 3478))
+    return Endpoint(found["host"], port, "tcp" if tcp else "udp", tls)
 
 
 class OwnServers:
@@ -63,7 +82,7 @@ class OwnServers:
     """
 
     def __init__(self, network: WebRtcConfig) -> None:
-        usable = [server for server in network.ice_servers if is_ours(server)]
+        usable = [server for server in network.ice_servers if endpoint(server) is not None]
         first = [next((s for s in usable if s.is_turn is turn), None) for turn in (False, True)]
         self._servers = [server for server in first if server is not None]
         self._relay_only = network.relay_only

@@ -7,14 +7,17 @@ worker's heartbeat is fresh as well.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
 import orjson
-from pydantic import BaseModel, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 
 from streamer.addresses import NETWORK_SCHEMES, local_file
-from streamer.config import StreamConfig
+from streamer.config import EventWishes, Head, StreamConfig
+from streamer.regions import Line, Zone
 from streamer.types import StreamState
+
+T = TypeVar("T")
 
 HEARTBEAT_FRESH_S = 5.0
 SourceKind = Literal["world", "rtsp", "http", "file", "device", "whip"]
@@ -53,6 +56,15 @@ class AccuracyView(BaseModel):
     unscored_total: int = Field(description="Frames that came faster than they could be scored")
 
 
+class CrossingsView(BaseModel):
+    """Of one line: `in` is from its left to its right, as seen from its start to its end."""
+
+    model_config = ConfigDict(populate_by_name=True, serialize_by_alias=True)
+
+    inwards: int = Field(0, alias="in")
+    out: int = 0
+
+
 class StateView(BaseModel):
     """The state hash, typed. Ages in seconds by the server's clock; None means not known."""
 
@@ -71,6 +83,13 @@ class StateView(BaseModel):
     latency_p95_ms: float | None = None
     ledger: dict[str, int] | None = Field(None, description="Frames by how they ended; the counts balance")
     accuracy: AccuracyView | None = Field(None, description="Only of a stream whose source knows the truth")
+    zone_objects: dict[str, int] = Field({}, description="How many are in each zone now")
+    line_crossings: dict[str, CrossingsView] = Field({}, description="Of each line, since the worker started")
+    viewer_video: str | None = Field(
+        None, description="How viewers get the picture: `pass-through` or `encoded`; None until it is known"
+    )
+    viewer_video_why: str | None = Field(None, description="Why it is encoded")
+    viewer_encoders: int | None = Field(None, description="Encoders that run for viewers now")
 
 
 class StreamView(BaseModel):
@@ -83,6 +102,11 @@ class StreamView(BaseModel):
     model: str
     loop: bool
     paused: bool
+    heads: tuple[Head, ...] | None = Field(description="null: all that the model can")
+    events: EventWishes
+    zones: tuple[Zone, ...]
+    lines: tuple[Line, ...]
+    max_fps: float | None
     viewers: int | None = Field(None, description="Browsers that watch through this web process")
     state: StateView
 
@@ -130,6 +154,11 @@ def stream_view(
         model=config.model,
         loop=config.loop,
         paused=config.paused,
+        heads=config.heads,
+        events=config.events,
+        zones=config.zones,
+        lines=config.lines,
+        max_fps=config.max_fps,
         viewers=viewers,
         state=_state_view(fields, worker_alive=worker_alive, now_ns=now_ns),
     )
@@ -164,7 +193,12 @@ def _state_view(fields: Mapping[str, str], *, worker_alive: bool, now_ns: int) -
         latency_p50_ms=_number(fields.get("latency_p50_ms")),
         latency_p95_ms=_number(fields.get("latency_p95_ms")),
         ledger=_counts(fields.get("ledger")),
-        accuracy=_accuracy(fields.get("accuracy")),
+        accuracy=_read(_ACCURACY, fields.get("accuracy")),
+        zone_objects=_read(_OBJECTS, fields.get("zone_objects")) or {},
+        line_crossings=_read(_CROSSINGS, fields.get("line_crossings")) or {},
+        viewer_video=fields.get("viewer_video") or None,
+        viewer_video_why=fields.get("viewer_video_why") or None,
+        viewer_encoders=_whole(fields.get("viewer_encoders")),
     )
 
 
@@ -180,9 +214,15 @@ def _whole(text: str | None) -> int | None:
     return None if number is None else int(number)
 
 
-def _accuracy(text: str | None) -> AccuracyView | None:
+_ACCURACY = TypeAdapter(AccuracyView)
+_OBJECTS = TypeAdapter(dict[str, int])
+_CROSSINGS = TypeAdapter(dict[str, CrossingsView])
+
+
+def _read(adapter: TypeAdapter[T], text: str | None) -> T | None:
+    """JSON as the adapter's value; None if it is none."""
     try:
-        return AccuracyView.model_validate_json(text) if text else None
+        return adapter.validate_json(text) if text else None
     except ValidationError:
         return None
 

@@ -31,7 +31,7 @@ from aiortc.sdp import candidate_from_sdp
 from av.packet import Packet
 
 from streamer.network import IceServer, WebRtcConfig
-from web.feed import FeedPacket, StreamFeed, Subscription
+from web.feed import StreamFeed
 from web.ice import OwnServers, secret
 from web.ports import noting_shortage
 from web.sdp import (
@@ -45,6 +45,7 @@ from web.sdp import (
     video_codec,
     with_addresses,
 )
+from web.subscription import FeedPacket, Subscription
 
 log = logging.getLogger(__name__)
 
@@ -58,7 +59,7 @@ CLOSE_DEADLINE_S = 3.0
 # It costs 1.3 MB a viewer where the packets are full.
 HISTORY_PACKETS = 1024
 
-aiortc.rtcrtpsender.RTP_HISTORY_SIZE = HISTORY_PACKETS
+aiortc.rtcrtpsender.RTP_HISTORY_SIZE = HISTORY_PACKETS  # type: ignore[attr-defined]
 
 _host_addresses = aioice.ice.get_host_addresses
 

@@ -47,6 +47,7 @@ _FINE = Rounding(
     scores=1e-3, boxes=1e-3, queries=1e-3, mask_kernels=1e-3, mask_features=1e-4, mask_flips=1e-3, semantic_flips=1e-3,
     key_features=1e-3, key_kernels=1e-3, key_guesses=1e-3, key_scores=1e-3, object_features=1e-3, clip_features=1e-3,
     actions=2e-3, scene_actions=2e-3,
+    decoder_attention=1e-3, encoder_attention=1e-3, attention_sums=1e-4,
 )  # fmt: skip
 # The shipped kind of weights differs in bfloat16 by at most .005, .002, .009, .010, .007, .006 in boxes and masks.
 # Of key points the first guess moves by up to .043 of a box in rows of low score; the heat has the last word.
@@ -55,17 +56,20 @@ _COARSE = Rounding(
     scores=0.03, boxes=0.01, queries=0.05, mask_kernels=0.05, mask_features=0.02, mask_flips=0.02, semantic_flips=0.03,
     key_features=0.05, key_kernels=0.05, key_guesses=0.06, key_scores=0.03, object_features=0.08, clip_features=0.05,
     actions=0.1, scene_actions=0.1,
+    decoder_attention=0.1, encoder_attention=0.1, attention_sums=0.02,
 )  # fmt: skip
 _HALF = Rounding(
     scores=0.01, boxes=0.005, queries=0.02, mask_kernels=0.02, mask_features=0.01, mask_flips=0.01, semantic_flips=0.01,
     key_features=0.02, key_kernels=0.02, key_guesses=0.01, key_scores=0.01, object_features=0.02, clip_features=0.02,
     actions=0.03, scene_actions=0.03,
+    decoder_attention=0.03, encoder_attention=0.03, attention_sums=0.005,
 )  # fmt: skip
 # Beside a swap, rows on the same object share its score anew: up to .036 seen in the 95th percentile of a picture.
 _TOUCHED = Rounding(
     scores=0.1, boxes=0.03, queries=0.1, mask_kernels=0.1, mask_features=0.02, mask_flips=0.03, semantic_flips=0.03,
     key_features=0.05, key_kernels=0.1, key_guesses=0.06, key_scores=0.1, object_features=0.1, clip_features=0.05,
     actions=0.15, scene_actions=0.1,
+    decoder_attention=0.2, encoder_attention=0.1, attention_sums=0.02,
 )  # fmt: skip
 LIMITS: Mapping[str, Limits] = {
     "f32": Limits(0.1, 0.1, 0.99, _FINE, _TOUCHED, touched_share=0.5, swapped=0.05, sure=0.25),

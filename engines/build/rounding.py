@@ -38,6 +38,11 @@ class Rounding:
     clip_features: float  # likewise
     actions: float  # a high quantile over tracks of the largest difference of an action's probability, 0..1
     scene_actions: float  # likewise over pictures
+    decoder_attention: float = (
+        0.0  # a high quantile over rows of the share of a row's looks that goes elsewhere
+    )
+    encoder_attention: float = 0.0  # likewise over cells
+    attention_sums: float = 0.0  # the largest distance of a row's sum from 1
 
     def over(self, limits: Rounding) -> list[str]:
         """The measures over their limit, in words; a NaN is over every limit."""
@@ -122,7 +127,31 @@ def rounding(
         clip_features=relative("clip_feature", rows=False),
         actions=actions,
         scene_actions=scene,
+        **_attention(reference, answer, mine, its, pictures, quantile),
     )
+
+
+def _attention(
+    reference: Tensors,
+    answer: Tensors,
+    mine: tuple[I64, I64],
+    its: tuple[I64, I64],
+    pictures: NDArray[np.bool_],
+    quantile: float,
+) -> dict[str, float]:
+    """How far the looks of an engine that tells them are apart: nothing where it does not."""
+    if "decoder_attention" not in reference:
+        return {}
+    found: dict[str, float] = {}
+    sums = 0.0
+    for name, ours, others in (("decoder_attention", mine, its), ("encoder_attention", pictures, pictures)):
+        a, b = reference[name][ours], answer[name][others]
+        cells = a.shape[-1]
+        elsewhere = 0.5 * np.abs(a - b).reshape(-1, cells).sum(axis=1)
+        found[name] = high(elsewhere, quantile) if elsewhere.size else 0.0
+        off = np.abs(b.reshape(-1, cells).sum(axis=1) - 1)
+        sums = float(np.maximum(sums, off.max(initial=0.0)))  # a NaN stays one
+    return {**found, "attention_sums": sums}
 
 
 def _mask_flips(reference: Tensors, answer: Tensors, pairs: Pairs) -> float:

@@ -41,15 +41,24 @@ class SelfAttention(nn.Module):
         self.out = nn.Linear(dim, dim)
 
     def forward(self, placed: Tensor, content: Tensor, bias: Tensor | None = None) -> Tensor:
+        return self.mixed(self.weights(placed, bias), content)
+
+    def weights(self, placed: Tensor, bias: Tensor | None = None) -> Tensor:
+        """How much each takes of each: (B, h, N, N), rows sum to 1."""
         n, dim = placed.shape[1:]
         head_dim = dim // self.heads
         query, key = self.query_key(placed).view(-1, n, 2, self.heads, head_dim).unbind(2)
         query, key = query.transpose(1, 2), key.transpose(1, 2)  # (B, N, h, d) -> (B, h, N, d)
-        value = self.value(content).view(-1, n, self.heads, head_dim).transpose(1, 2)
         logits = (query * head_dim**-0.5) @ key.transpose(-1, -2)  # (B, h, N, N)
         if bias is not None:
             logits = logits + bias.to(logits.dtype)
-        mixed = torch.softmax(logits, dim=-1) @ value  # (B, h, N, d)
+        return torch.softmax(logits, dim=-1)
+
+    def mixed(self, weights: Tensor, content: Tensor) -> Tensor:
+        """What `weights` make of `content`: (B, N, D)."""
+        n, dim = content.shape[1:]
+        value = self.value(content).view(-1, n, self.heads, dim // self.heads).transpose(1, 2)
+        mixed = weights @ value  # (B, h, N, d)
         out: Tensor = self.out(mixed.transpose(1, 2).reshape(-1, n, dim))
         return out
 
@@ -113,9 +122,18 @@ class GaussianCrossAttention(nn.Module):
             self.window.bias.copy_(offsets.flatten())
 
     def forward(
-        self, placed: Tensor, boxes_cxcywh: Tensor, keys: Tensor, values: Tensor, evidence: Tensor
+        self,
+        placed: Tensor,
+        boxes_cxcywh: Tensor,
+        keys: Tensor,
+        values: Tensor,
+        evidence: Tensor,
+        looks: list[Tensor] | None = None,
     ) -> Tensor:
-        """`placed` (B, N, D), `boxes_cxcywh` f32 (B, N, 4), `keys`/`values` (B, h, S, d), `evidence` (B, S, E)."""
+        """`placed` (B, N, D), `boxes_cxcywh` f32 (B, N, 4), `keys`/`values` (B, h, S, d), `evidence` (B, S, E).
+
+        `looks`, where given, gets the weights, their mean over heads: (B, N, S), rows sum to 1.
+        """
         n, dim = placed.shape[1:]
         rows, columns = self.grid_hw
         query = self.query(placed).view(-1, n, self.heads, dim // self.heads).transpose(1, 2)  # (B, h, N, d)
@@ -129,6 +147,8 @@ class GaussianCrossAttention(nn.Module):
         logits = (query * (dim // self.heads) ** -0.5) @ keys.transpose(-1, -2)  # (B, h, N, S)
         bias = row.to(logits.dtype).unsqueeze(-1) + column.to(logits.dtype).unsqueeze(-2)
         weights = torch.softmax(logits + bias.flatten(-2), dim=-1)  # (..., rows, columns) -> S
+        if looks is not None:
+            looks.append(weights.mean(dim=1))
         read = (weights @ values).transpose(1, 2).reshape(-1, n, dim)  # (B, h, N, d) -> (B, N, D)
         mean = weights.reshape(-1, self.heads * n, rows * columns) @ evidence.to(weights.dtype)  # (B, h*N, E)
         mean = mean.view(-1, self.heads, n, evidence.shape[-1]).transpose(1, 2)  # (B, N, h, E)

@@ -64,12 +64,18 @@ class GlobalContext(nn.Module):
         self.feed = FeedForward(dim, 2 * dim)
 
     def forward(self, x16: Tensor) -> Tensor:
+        return self.watched(x16)[0]
+
+    def watched(self, x16: Tensor) -> tuple[Tensor, Tensor]:
+        """(B, cin, h, w) to (B, D, h, w), and how each cell looked at each, head by head: (B, heads, h*w, h*w)."""
         x = self.project(x16)
         h, w = x.shape[-2:]
         tokens = x.flatten(2).transpose(1, 2)  # (B, D, h, w) -> (B, h*w, D)
-        tokens = self.attend_norm(tokens + self.attend(tokens + self.place, tokens))
+        weights = self.attend.weights(tokens + self.place)
+        tokens = self.attend_norm(tokens + self.attend.mixed(weights, tokens))
         out: Tensor = self.feed(tokens)
-        return out.transpose(1, 2).reshape(-1, out.shape[-1], h, w)  # (B, h*w, D) -> (B, D, h, w)
+        # (B, h*w, D) -> (B, D, h, w)
+        return out.transpose(1, 2).reshape(-1, out.shape[-1], h, w), weights
 
 
 class Pyramid(nn.Module):

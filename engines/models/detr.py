@@ -13,6 +13,7 @@ keeps all attention off it, as the authors do with their mask.
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -190,10 +191,14 @@ def save_detr(model: Detr, path: Path, notes: Mapping[str, str] | None = None) -
     save_weights(model, path, format=FORMAT, config=model.config, notes=notes)
 
 
-def load_detr(path: Path | str) -> Detr:
-    """The model of a file that `save_detr` wrote, float32, in eval mode. Raises EngineError, one line."""
+def load_detr(path: Path | str, attention: str = "") -> Detr:
+    """The model of a file that `save_detr` wrote, float32, in eval mode. Raises EngineError, one line.
+
+    `attention`, any text, adds the last layers' weights to the outputs.
+    """
 
     def make(fields: Mapping[str, Any]) -> Detr:
-        return Detr(DetrConfig.from_dict(fields))
+        config = DetrConfig.from_dict(fields)
+        return Detr(dataclasses.replace(config, attention=True) if attention else config)
 
     return load_weights(path, format=FORMAT, make=make, mend="import one with `sightline models import`")

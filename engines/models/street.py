@@ -15,6 +15,7 @@ so many streams share a batch.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import torch
@@ -124,16 +125,25 @@ class Street(nn.Module):
 
     def see(self, images: Tensor) -> Seen:
         """`look`, up to the tokens that the decoder layers' keys and values are made of."""
+        *fine, x16 = self.strides(images)
+        return self.seen(images, fine, self.context(x16))
+
+    def strides(self, images: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """The backbone's features (B, c, H/s, W/s) of a picture at strides s of 2, 4, 8 and 16."""
         pixels = images.permute(0, 3, 1, 2).float() * (1 / 64) - 2.0  # NHWC memory is channels_last already
         x2, x4, x8, x16 = self.backbone(pixels)
-        context = self.context(x16)
+        return x2, x4, x8, x16
+
+    def seen(self, images: Tensor, fine: Sequence[Tensor], context: Tensor) -> Seen:
+        """`see`, from the features at strides 2, 4 and 8 on, and the context at 16 (B, D, H/16, W/16)."""
+        x2, x4, x8 = fine
         f8, f4, mask_features = self.pyramid(x2, x4, x8, context)
         heat_logits, dense_boxes = self.dense(f4)
         tokens = self.token_norm(f8.flatten(2).transpose(1, 2))  # (B, D, rows, columns) -> (B, S, D)
         boxes = dense_boxes.detach()
         probabilities = heat_logits.detach().float().sigmoid()
         chosen = self._peaks(probabilities)  # (B, Q, 1)
-        fine = f4.flatten(2).transpose(1, 2)  # (B, fine_dim, H/4, W/4) -> (B, S4, fine_dim)
+        cells = f4.flatten(2).transpose(1, 2)  # (B, fine_dim, H/4, W/4) -> (B, S4, fine_dim)
         detail = self.detail(x2, f4, f8, context) if self.detail is not None else None
         if self.mask_detail is not None and self.mask_places is not None:
             places = self.mask_places.channels.expand(images.shape[0], -1, -1, -1)
@@ -143,7 +153,7 @@ class Street(nn.Module):
             heat_logits,
             dense_boxes,
             self._evidence(boxes, probabilities),
-            fine.gather(1, chosen.expand(-1, -1, fine.shape[-1])),
+            cells.gather(1, chosen.expand(-1, -1, cells.shape[-1])),
             boxes.gather(1, chosen.expand(-1, -1, 4)),
             mask_features,
             self.semantic(detail) if self.semantic is not None else None,
@@ -183,9 +193,17 @@ class Street(nn.Module):
         return torch.topk(standing, self.config.object_queries, dim=1).indices.unsqueeze(-1)
 
     def decode(
-        self, scene: Scene, track_hs: Tensor, track_boxes: Tensor, track_valid: Tensor
+        self,
+        scene: Scene,
+        track_hs: Tensor,
+        track_boxes: Tensor,
+        track_valid: Tensor,
+        looks: list[Tensor] | None = None,
     ) -> list[LayerOutput]:
-        """Each decoder layer's answer for K track rows, then Q object rows. Track shapes as in `forward`."""
+        """Each decoder layer's answer for K track rows, then Q object rows. Track shapes as in `forward`.
+
+        `looks`, where given, gets how each layer's rows looked at the tokens: (B, N, S), the mean over heads.
+        """
         valid = track_valid.unsqueeze(-1)  # (B, K, 1)
         parked = torch.full_like(
             track_boxes, 0.5
@@ -202,7 +220,14 @@ class Street(nn.Module):
         outputs: list[LayerOutput] = []
         for i, layer in enumerate(self.decoder):
             output = layer(
-                hs, self.place(boxes), boxes, hidden_rows, scene.keys[i], scene.values[i], scene.evidence
+                hs,
+                self.place(boxes),
+                boxes,
+                hidden_rows,
+                scene.keys[i],
+                scene.values[i],
+                scene.evidence,
+                looks,
             )
             outputs.append(output)
             hs = output.hs

@@ -166,11 +166,15 @@ class DecoderLayer(nn.Module):
         keys: Tensor,
         values: Tensor,
         evidence: Tensor,
+        looks: list[Tensor] | None = None,
     ) -> LayerOutput:
-        """`hs`, `place` (B, N, D); `boxes` (B, N, 4); `hidden_rows` (B, 1, 1, N) is MASKED where a slot is empty."""
+        """`hs`, `place` (B, N, D); `boxes` (B, N, 4); `hidden_rows` (B, 1, 1, N) is MASKED where a slot is empty.
+
+        `looks`, where given, gets how the rows looked at the picture (B, N, S).
+        """
         bias = self.pair_bias(boxes) + hidden_rows
         hs = self.among_norm(hs + self.among(hs + place, hs, bias))
-        hs = self.look_norm(hs + self.look(hs + place, boxes, keys, values, evidence))
+        hs = self.look_norm(hs + self.look(hs + place, boxes, keys, values, evidence, looks))
         hs = self.feed(hs)
         step = self.correct(hs).float()
         centre = boxes[..., :2] + step[..., :2] * boxes[..., 2:]

@@ -192,6 +192,10 @@ class TrackTask:
             for b, (frame, state) in enumerate(zip(frames, states, strict=True))
         ]
 
+    def corners_px(self, boxes_cxcywh: F32, frame: Frame) -> F32:
+        """(N, 4) cxcywh in 0..1, as the graph answers, to xyxy in source pixels, as `postprocess` tells them."""
+        return source_px_from_unit(np.clip(xyxy_from_cxcywh(boxes_cxcywh), 0.0, 1.0), frame.source_hw)
+
     def _follow(
         self, answer: Mapping[str, NDArray[Any]], frame: Frame, state: TrackState
     ) -> tuple[Perception, TrackState]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
 from types import TracebackType
 from typing import Any, TypeVar
 
@@ -13,7 +13,7 @@ from redis import asyncio as redis_asyncio
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 
-from streamer.client import calls, pages, publishing
+from streamer.client import calls, pages, publishing, why
 from streamer.client import evidence as kept
 from streamer.client.calls import Call, Page, VideoPacket
 from streamer.client.cursor import Cursor
@@ -21,6 +21,7 @@ from streamer.client.evidence import Evidence
 from streamer.client.follow import Follower, Fresh
 from streamer.client.publishing import PublishedFrame, Receipt
 from streamer.client.sync import BLOCK_MS, IDLE_S, SOCKET_TIMEOUT_S, check_url, store_error
+from streamer.client.wanted import Wanted
 from streamer.config import StreamConfig
 from streamer.errors import WireError
 from streamer.types import Event, Result
@@ -122,6 +123,12 @@ class AsyncClient:
         """False if there is none of this name."""
         return await self.run(calls.remove_stream(name))
 
+    async def change_stream(
+        self, name: str, change: Callable[[StreamConfig], StreamConfig]
+    ) -> StreamConfig | None:
+        """As `streamer.client.Client.change_stream`."""
+        return await self.run(calls.change_stream(name, change))
+
     async def state(self, name: str) -> Mapping[str, str]:
         """How the stream does: the state hash; empty before the worker's first word."""
         return await self.run(calls.state(name))
@@ -136,6 +143,9 @@ class AsyncClient:
         *,
         cursor: Cursor | str | None = None,
         kinds: Iterable[str] | None = None,
+        label: str | None = None,
+        since_s: float | None = None,
+        until_s: float | None = None,
         block_s: float | None = None,
     ) -> AsyncEvents:
         """Events behind `cursor` (None: from now; `Cursor.beginning()`: all that are kept), as they come.
@@ -144,14 +154,26 @@ class AsyncClient:
         Nothing is lost or doubled if a later call is given the cursor of the last event.
         """
         at = Cursor.parse(cursor) if isinstance(cursor, str) else cursor
-        return AsyncEvents(self, Follower(streams, at, kinds), block_s)
+        return AsyncEvents(self, Follower(streams, at, Wanted.of(kinds, label, since_s, until_s)), block_s)
 
     async def follow_events(
-        self, stream: str | None, kind: str | None, *, after: str | None
+        self,
+        stream: str | None,
+        kind: str | None,
+        *,
+        after: str | None,
+        label: str | None = None,
+        since_s: float | None = None,
+        until_s: float | None = None,
     ) -> AsyncIterator[tuple[str, Mapping[str, Any]]]:
         """(cursor behind it, event as a JSON object) from `after` (None: from now) for ever."""
         reader = self.events(
-            None if stream is None else [stream], cursor=after, kinds=None if kind is None else [kind]
+            None if stream is None else [stream],
+            cursor=after,
+            kinds=None if kind is None else [kind],
+            label=label,
+            since_s=since_s,
+            until_s=until_s,
         )
         while True:
             fresh = await reader.next_raw()
@@ -165,10 +187,17 @@ class AsyncClient:
         limit: int = 100,
         after: str | None = None,
         before: str | None = None,
+        label: str | None = None,
+        since_s: float | None = None,
+        until_s: float | None = None,
     ) -> Page:
-        """The newest `limit` events as JSON objects; with `after` the first behind it, with `before` the last."""
-        kinds = None if kind is None else frozenset({kind})
-        return await self.run(pages.events_page(stream, kinds, limit, after, before))
+        """The newest `limit` events as JSON objects; with `after` the first behind it, with `before` the last.
+
+        Of a label, and of a time (Unix seconds, by the events' own), if those are given. A filter may pass over so much
+        that a page has few events or none: there is more as long as `previous` is not None.
+        """
+        wanted = Wanted.of(None if kind is None else [kind], label, since_s, until_s)
+        return await self.run(pages.events_page(stream, wanted, limit, after, before))
 
     async def list_events(
         self,
@@ -180,7 +209,7 @@ class AsyncClient:
         kinds: Iterable[str] | None = None,
     ) -> list[Event]:
         """As `events_page`, decoded; newest first."""
-        wanted = None if kinds is None else frozenset(map(str, kinds))
+        wanted = Wanted.of(kinds)
         page = await self.run(pages.events_page(stream, wanted, limit, after, before))
         return [decode_event(orjson.dumps(event)) for event in page.events]
 
@@ -280,6 +309,24 @@ class AsyncClient:
     async def end_publication(self, name: str, session: str, number: int) -> None:
         """Say to readers that the publication is over, and give the place back."""
         await self.run(publishing.end(name, session, number))
+
+    # ---------------------------------------------------------------------------------------------------- why
+
+    async def event_why(self, stream: str, event: str) -> bytes | None:
+        """The attention kept with an event's evidence, as JSON; None where there is none."""
+        return await self.run(why.event_why(stream, event))
+
+    async def ask_why(self, stream: str, question: str, **about: str | int) -> int:
+        """Ask the workers about a `track_id` or an `event`; how many heard it."""
+        return await self.run(why.ask_why(stream, question, **about))
+
+    async def why_answer(self, stream: str, question: str) -> bytes | None:
+        """What was answered, as JSON; None while there is no answer."""
+        return await self.run(why.why_answer(stream, question))
+
+    async def models(self) -> list[dict[str, Any]]:
+        """What the worker said of each model that it knows."""
+        return await self.run(why.models())
 
     async def run(self, call: Call[T]) -> T:
         """Drive one call to its outcome."""

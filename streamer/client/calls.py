@@ -6,7 +6,7 @@ awaiting one are two thin drivers of the same thought.
 
 from __future__ import annotations
 
-from collections.abc import Generator, Iterable, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final, TypeVar
 
@@ -27,6 +27,12 @@ Entries = list[tuple[EntryId, Mapping[bytes, bytes]]]
 _FRESH_MS: Final = 2000
 _MOST_ENTRIES: Final = 256
 ASK_TTL_S: Final = 3
+# Only if it still is what it was: two who change a stream at once must not undo each other, nor bring it back.
+_SWAP: Final = """
+if redis.call('HGET', KEYS[1], ARGV[1]) ~= ARGV[2] then return 0 end
+redis.call('HSET', KEYS[1], ARGV[1], ARGV[3])
+return 1
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,6 +93,22 @@ def remove_stream(name: str) -> Call[bool]:
     if gone:
         yield [_said("streams")]
     return bool(gone)
+
+
+def change_stream(name: str, change: Callable[[StreamConfig], StreamConfig]) -> Call[StreamConfig | None]:
+    """What `change` made of the stream, in its place; tried again if another change came in between."""
+    while True:
+        (raw,) = yield [("HGET", keys.STREAMS, name)]
+        if raw is None:
+            return None
+        before = stream_from_json(raw)
+        after = change(before)
+        if after == before:
+            return after
+        (done,) = yield [("EVAL", _SWAP, 1, keys.STREAMS, name, raw, stream_json(after))]
+        if done:
+            yield [_said("streams")]
+            return after
 
 
 def state(name: str) -> Call[dict[str, str]]:

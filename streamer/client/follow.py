@@ -13,6 +13,7 @@ from typing import Final
 from streamer.client import calls
 from streamer.client.calls import Call
 from streamer.client.cursor import BEGINNING, Cursor, EntryId, entry_text
+from streamer.client.wanted import Wanted
 
 _REMEMBERED: Final = 8192  # event ids; a double comes soon or never
 _DISCOVER_S: Final = 1.0
@@ -37,10 +38,10 @@ class Follower:
     """
 
     def __init__(
-        self, streams: Iterable[str] | None, cursor: Cursor | None, kinds: Iterable[str] | None
+        self, streams: Iterable[str] | None, cursor: Cursor | None, wanted: Wanted | None = None
     ) -> None:
         self._only = None if streams is None else frozenset(streams)
-        self._kinds = None if kinds is None else frozenset(map(str, kinds))
+        self._wanted = wanted or Wanted()
         self._from_now = cursor is None
         self._positions: dict[str, EntryId] = {} if cursor is None else dict(cursor.positions)
         self._reading: set[str] = set()
@@ -86,7 +87,7 @@ class Follower:
         # Entries count the stream's events. A smaller number means that counting began anew, which says nothing.
         self.missed += max(0, fresh.at[1] - before - 1)
         self._positions[fresh.stream] = fresh.at
-        if self._kinds is not None and fresh.kind not in self._kinds:
+        if not self._wanted.takes(fresh.kind, fresh.data):
             return False
         if fresh.event_id in self._seen:
             self.doubles += 1

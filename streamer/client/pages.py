@@ -11,6 +11,7 @@ import orjson
 from streamer.client import calls
 from streamer.client.calls import Call, Page
 from streamer.client.cursor import BEGINNING, Cursor, EntryId, entry_text
+from streamer.client.wanted import Wanted
 
 # A filter may pass over this many entries of a stream before the page is given as it is.
 _MOST_SCANNED: Final = 20_000
@@ -27,20 +28,20 @@ class _Found:
 
 
 def events_page(
-    stream: str | None, kinds: frozenset[str] | None, limit: int, after: str | None, before: str | None
+    stream: str | None, wanted: Wanted, limit: int, after: str | None, before: str | None
 ) -> Call[Page]:
     """The newest `limit` events; with `after` the first ones behind it, with `before` the last ones before it."""
     names = {stream} if stream is not None else (yield from calls.event_streams())
     tops = yield from calls.tops(sorted(names))
     if after is not None:
-        return (yield from _page_after(Cursor.parse(after), tops, kinds, limit))
+        return (yield from _page_after(Cursor.parse(after), tops, wanted, limit))
     if before is not None:
         bounds = {name: at for name, at in Cursor.parse(before).positions.items() if name in tops}
     else:
         bounds = {name: (ms, n + 1) for name, (ms, n) in tops.items()}
     found: dict[str, _Found] = {}
     for name, bound in bounds.items():
-        found[name] = yield from _scan(name, bound, kinds, limit, newest_first=True)
+        found[name] = yield from _scan(name, bound, wanted, limit, newest_first=True)
     merged = sorted(
         ((at, name, event) for name, f in found.items() for at, event in f.entries),
         reverse=True,
@@ -73,13 +74,11 @@ def bound_before(bound: EntryId) -> EntryId:
     return (ms, n - 1) if n else (ms - 1, 2**63) if ms else BEGINNING
 
 
-def _page_after(
-    cursor: Cursor, tops: Mapping[str, EntryId], kinds: frozenset[str] | None, limit: int
-) -> Call[Page]:
+def _page_after(cursor: Cursor, tops: Mapping[str, EntryId], wanted: Wanted, limit: int) -> Call[Page]:
     found: dict[str, _Found] = {}
     start = {name: cursor.positions.get(name, BEGINNING) for name in tops}
     for name, at in start.items():
-        found[name] = yield from _scan(name, at, kinds, limit, newest_first=False)
+        found[name] = yield from _scan(name, at, wanted, limit, newest_first=False)
     merged = sorted(
         ((at, name, event) for name, f in found.items() for at, event in f.entries), key=lambda item: item[:2]
     )
@@ -96,22 +95,20 @@ def _page_after(
     return Page(events, Cursor(next_at).token, Cursor(oldest).token if any(start.values()) or taken else None)
 
 
-def _scan(
-    name: str, bound: EntryId, kinds: frozenset[str] | None, limit: int, *, newest_first: bool
-) -> Call[_Found]:
+def _scan(name: str, bound: EntryId, wanted: Wanted, limit: int, *, newest_first: bool) -> Call[_Found]:
     """Up to `limit` matching events beyond `bound` (excluded), downwards or upwards."""
     found = _Found([], None, False)
     scanned = 0
     while scanned < _MOST_SCANNED:
         edge = f"({entry_text(found.reached or bound)}"
         low, high = ("-", edge) if newest_first else (edge, "+")
-        count = min(_CHUNK, limit + 1) if kinds is None else _CHUNK
+        count = min(_CHUNK, limit + 1) if wanted.all else _CHUNK
         entries = yield from calls.range_events(name, low, high, count, newest_first=newest_first)
         for at, fields in entries:
             if len(found.entries) == limit:
                 return found
             found.reached = at
-            if kinds is None or fields.get(b"kind", b"").decode() in kinds:
+            if wanted.takes(fields.get(b"kind", b"").decode(), fields[b"data"]):
                 found.entries.append((at, orjson.loads(fields[b"data"])))
         scanned += len(entries)
         if len(entries) < count:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from types import TracebackType
 from typing import Any, Final, TypeVar
 
@@ -20,6 +20,7 @@ from streamer.client.cursor import Cursor
 from streamer.client.evidence import Evidence
 from streamer.client.follow import Follower, Fresh
 from streamer.client.publishing import Publication, PublishedPacket
+from streamer.client.wanted import Wanted
 from streamer.config import StreamConfig
 from streamer.errors import StoreError, WireError
 from streamer.types import Event, Result
@@ -138,6 +139,13 @@ class Client:
         """False if there is none of this name."""
         return self.run(calls.remove_stream(name))
 
+    def change_stream(self, name: str, change: Callable[[StreamConfig], StreamConfig]) -> StreamConfig | None:
+        """Put what `change` makes of the stream in its place; None if there is none of this name.
+
+        `change` may be called again if somebody else changed the stream meanwhile, and may raise: nothing is changed.
+        """
+        return self.run(calls.change_stream(name, change))
+
     def state(self, name: str) -> Mapping[str, str]:
         """How the stream does: the state hash; empty before the worker's first word."""
         return self.run(calls.state(name))
@@ -152,6 +160,9 @@ class Client:
         *,
         cursor: Cursor | str | None = None,
         kinds: Iterable[str] | None = None,
+        label: str | None = None,
+        since_s: float | None = None,
+        until_s: float | None = None,
         block_s: float | None = None,
     ) -> Events:
         """Events behind `cursor` (None: from now; `Cursor.beginning()`: all that are kept), as they come.
@@ -160,7 +171,7 @@ class Client:
         Nothing is lost or doubled if a later call is given the cursor of the last event.
         """
         at = Cursor.parse(cursor) if isinstance(cursor, str) else cursor
-        return Events(self, Follower(streams, at, kinds), block_s)
+        return Events(self, Follower(streams, at, Wanted.of(kinds, label, since_s, until_s)), block_s)
 
     def events_page(
         self,
@@ -170,10 +181,17 @@ class Client:
         limit: int = 100,
         after: str | None = None,
         before: str | None = None,
+        label: str | None = None,
+        since_s: float | None = None,
+        until_s: float | None = None,
     ) -> Page:
-        """The newest `limit` events as JSON objects; with `after` the first behind it, with `before` the last."""
-        kinds = None if kind is None else frozenset({kind})
-        return self.run(pages.events_page(stream, kinds, limit, after, before))
+        """The newest `limit` events as JSON objects; with `after` the first behind it, with `before` the last.
+
+        Of a label, and of a time (Unix seconds, by the events' own), if those are given. A filter may pass over so much
+        that a page has few events or none: there is more as long as `previous` is not None.
+        """
+        wanted = Wanted.of(None if kind is None else [kind], label, since_s, until_s)
+        return self.run(pages.events_page(stream, wanted, limit, after, before))
 
     def list_events(
         self,
@@ -185,7 +203,7 @@ class Client:
         kinds: Iterable[str] | None = None,
     ) -> list[Event]:
         """As `events_page`, decoded; newest first."""
-        wanted = None if kinds is None else frozenset(map(str, kinds))
+        wanted = Wanted.of(kinds)
         page = self.run(pages.events_page(stream, wanted, limit, after, before))
         return [decode_event(orjson.dumps(event)) for event in page.events]
 

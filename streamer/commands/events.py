@@ -44,7 +44,8 @@ def tail(
     ] = None,
     stream: Annotated[str | None, typer.Option(help="Only of this stream.", show_default=False)] = None,
     kind: Annotated[
-        str | None, typer.Option(help="Only appear, leave, up or down.", show_default=False)
+        str | None,
+        typer.Option(help="Only of this kind, such as appear, enter or cross.", show_default=False),
     ] = None,
     lines: Annotated[
         int, typer.Option("--lines", "-n", min=0, help="First the newest of the past; not with --from.")
@@ -137,7 +138,7 @@ def _told(event: Event) -> str:
         what = " ".join(str(said[key]) for key in ("code", "message") if said.get(key))
     else:
         box = ",".join(f"{v:.0f}" for v in said.get("box_xyxy", ()))
-        does = f"  {said['action']}" if "action" in said else ""
+        does = "".join(f"  {said[key]}" for key in ("action", "zone", "line", "direction") if key in said)
         what = (
             f"{said.get('label', '?')} #{event.track_id}{does}  score {said.get('score', 0.0):.2f}  box {box}"
         )

@@ -133,6 +133,7 @@ def worker_service(
         *("--results-maxlen", str(config.results_maxlen)),
         *("--events-maxlen", str(config.events_maxlen)),
         *("--drain-deadline-s", str(config.drain_deadline_s)),
+        "--why" if config.evidence.why else "--no-why",
         *("--evidence-pictures", str(config.evidence.pictures)),
         *("--evidence-clips", str(config.evidence.clips)),
     ]

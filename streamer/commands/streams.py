@@ -2,20 +2,29 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from streamer.commands.running import DataDirOption, RedisOption
 
+if TYPE_CHECKING:
+    from streamer.config import StreamConfig
+    from streamer.errors import ConfigError
+
 STATE_COLOURS = {"RUNNING": "green", "RESTARTING": "yellow", "INITIALISING": "yellow", "ERROR": "red"}
 
 
 def register(app: typer.Typer) -> None:
-    group = typer.Typer(no_args_is_help=True, help="List, add or remove the streams of a running server.")
+    group = typer.Typer(
+        no_args_is_help=True, help="List, add, pause or remove the streams of a running server."
+    )
     group.command("ls", epilog="Example: `sightline streams ls --json`")(list_)
     group.command(epilog="Example: `sightline streams add door rtsp://camera/stream`")(add)
+    group.command(epilog="Example: `sightline streams pause door`")(pause)
+    group.command(epilog="Example: `sightline streams resume door`")(resume)
     group.command("rm", epilog="Example: `sightline streams rm door`")(remove)
     app.add_typer(group, name="streams")
 
@@ -100,6 +109,42 @@ def add(
     typer.echo(f"{name}: added {stream.safe_url}")
 
 
+def pause(
+    name: Annotated[str, typer.Argument(help="A name of `streams ls`.", show_default=False)],
+    redis: RedisOption = None,
+    data_dir: DataDirOption = None,
+) -> None:
+    """Pause a stream: its camera is let go, its configuration stays."""
+    _set_paused(name, True, redis, data_dir)
+    typer.echo(f"{name}: paused")
+
+
+def resume(
+    name: Annotated[str, typer.Argument(help="A name of `streams ls`.", show_default=False)],
+    redis: RedisOption = None,
+    data_dir: DataDirOption = None,
+) -> None:
+    """Go on with a paused stream."""
+    _set_paused(name, False, redis, data_dir)
+    typer.echo(f"{name}: resumed")
+
+
+def _set_paused(name: str, paused: bool, redis: str | None, data_dir: Path | None) -> None:
+    from streamer.client import Client
+    from streamer.commands.running import running_redis
+
+    with Client(running_redis(redis, data_dir)) as client:
+        if client.change_stream(name, lambda now: now.model_copy(update={"paused": paused})) is None:
+            raise _no_such_stream(name, client.streams())
+
+
+def _no_such_stream(name: str, streams: Sequence[StreamConfig]) -> ConfigError:
+    from streamer.errors import ConfigError
+
+    known = ", ".join(stream.name for stream in streams) or "none"
+    return ConfigError(f"there is no stream {name}", where="NAME", mend=f"the streams are: {known}")
+
+
 def remove(
     name: Annotated[str, typer.Argument(help="A name of `streams ls`.", show_default=False)],
     redis: RedisOption = None,
@@ -108,10 +153,8 @@ def remove(
     """Remove a stream; its events stay."""
     from streamer.client import Client
     from streamer.commands.running import running_redis
-    from streamer.errors import ConfigError
 
     with Client(running_redis(redis, data_dir)) as client:
         if not client.remove_stream(name):
-            known = ", ".join(stream.name for stream in client.streams()) or "none"
-            raise ConfigError(f"there is no stream {name}", where="NAME", mend=f"the streams are: {known}")
+            raise _no_such_stream(name, client.streams())
     typer.echo(f"{name}: removed")

@@ -59,6 +59,7 @@ def worker(
     threads: Annotated[
         int | None, typer.Option(min=1, help="CPU threads of all lanes together; default: one a lane.")
     ] = None,
+    why: Annotated[bool, typer.Option(help="Keep where the model looked, of events.")] = True,
 ) -> None:
     """Run the streams that Redis names, until SIGTERM."""
     logging.basicConfig(
@@ -87,6 +88,7 @@ def worker(
         drain_deadline_s=drain_deadline_s,
         evidence=(evidence_pictures, evidence_clips),
         shares=shares(lanes, threads),
+        why=why,
         stop=stop,
         on_made=wakes.append,
     )
@@ -119,6 +121,7 @@ def run(
     evidence: tuple[int, int] = (0, 0),
     shares: Lanes,
     stop: threading.Event,
+    why: bool = False,
     on_made: Callable[[Callable[[], None]], None] = lambda wake: None,
 ) -> bool:
     """Compose a worker and run it until `stop`; then drain. False if something did not end within the deadline.
@@ -129,14 +132,14 @@ def run(
     from engines.zoo import open_engine, task_for
     from streamer.client import Client
     from streamer.clock import SystemClock
+    from streamer.commands.why import Whys
     from streamer.commands.worker_evidence import Evidence
     from streamer.desired import DesiredStreams
     from streamer.ledger import Ledger
     from streamer.metrics import Metrics
     from streamer.pipeline import Pipeline
     from streamer.publisher import Publisher
-    from streamer.rules.actions import ActionStarts, ActionWishes
-    from streamer.rules.presence import Presence
+    from streamer.rules.wishes import Wishes, rules_of
     from streamer.runner import StreamRunner, Surroundings
     from streamer.scoreboard import Scoreboard
     from streamer.sinks.redis import RedisSink
@@ -149,13 +152,14 @@ def run(
         redis_url, data_dir, clock=clock, results_maxlen=results_maxlen, events_maxlen=events_maxlen
     )
     desired = DesiredStreams(redis_url)
+    whys = Whys(redis_url, data_dir, on=why, backend=backend, clock=clock, metrics=metrics)
     kept = Evidence(redis_url, *evidence, sink=sink, clock=clock, metrics=metrics)
-    wishes = ActionWishes()
+    wishes = Wishes()
     scoreboard = Scoreboard(_measure, clock)
     publisher = Publisher(
-        rules=[Presence(), ActionStarts(wishes.of)],
+        rules=rules_of(wishes),
         results=kept.results,
-        events=kept.events,
+        events=whys.events(kept.events),
         ledger=ledger,
         metrics=metrics,
         clock=clock,
@@ -184,6 +188,7 @@ def run(
             lanes=shares.streams,
             max_batch_size=max_batch_size,
             max_queue_delay_s=max_queue_delay_s,
+            recorder=whys.recorder(model, engine),
         )
         return engine, pipeline
 
@@ -200,7 +205,7 @@ def run(
     )
 
     def runner_for(spec: StreamConfig, tap: Any) -> StreamRunner:
-        wishes.put(spec.name, spec.events.actions)
+        wishes.put(spec)
         return StreamRunner(spec, surroundings, tap=kept.beside(tap))
 
     made = Worker(
@@ -214,12 +219,15 @@ def run(
         metrics=metrics,
         clock=clock,
         backend=backend,
+        adopted=wishes.put,
+        forgotten=whys.forget,
     )
     on_made(made.wake)
     sink.open()
+    whys.open()
     kept.open()
     publisher.start()
-    sink.listen(made.tell)
+    sink.listen(whys.hearing(made.tell))
     try:
         made.run(stop)
     finally:
@@ -228,6 +236,7 @@ def run(
         clean = models.close(1.0) and clean
         clean = publisher.close(1.0) and clean
         clean = scoreboard.close(1.0) and clean
+        whys.close(0.5)
         kept.close(1.0)  # a clip that is not done by then is no reason to call the end unclean
         desired.close()
         sink.close()

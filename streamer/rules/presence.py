@@ -9,26 +9,19 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any
 
-from streamer.types import Event, EventKind, Result, event_id
+from streamer.rules.telling import Look, Span, looks, stream_s, told
+from streamer.types import Event, EventKind, Result
 
 
 @dataclass(frozen=True, slots=True)
 class Sighting:
-    """What is known of one track. `box_xyxy` px in the source picture, `score` and both are of the last sighting."""
+    """What is known of one track. `look` is of the last sighting, but that its label stays once it has appeared."""
 
-    label: str
-    score: float
+    look: Look
     top_score: float
-    box_xyxy: tuple[float, float, float, float]
-    frames: int
-    first_seq: int
-    last_seq: int
-    first_wall_ns: int
-    last_wall_ns: int
-    last_time_s: float
-    appeared: bool
+    span: Span
+    appeared: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,52 +48,26 @@ class Presence:
 
     def step(self, state: PresenceState, result: Result) -> tuple[PresenceState, Sequence[Event]]:
         """Appears and leaves that this result brings; a track that never appeared goes without a word."""
-        ref, payload = result.ref, result.payload
-        time_s = float(ref.pts * ref.time_base)
+        ref, now_s = result.ref, stream_s(result.ref)
         tracks = dict(state.tracks)
         events: list[Event] = []
-        found = payload.tracks.detections
-        rows = zip(
-            payload.tracks.track_ids.tolist(),
-            found.labels.tolist(),
-            found.scores.tolist(),
-            found.boxes_xyxy.tolist(),
-            strict=True,
-        )
-        for track_id, label, score, (x1, y1, x2, y2) in rows:
+        for track_id, look in looks(result).items():
             known = tracks.get(track_id)
             if known is None:
-                known = Sighting(
-                    label=payload.label_names[label],
-                    score=score,
-                    top_score=score,
-                    box_xyxy=(x1, y1, x2, y2),
-                    frames=1,
-                    first_seq=ref.seq,
-                    last_seq=ref.seq,
-                    first_wall_ns=ref.wall_ns,
-                    last_wall_ns=ref.wall_ns,
-                    last_time_s=time_s,
-                    appeared=False,
-                )
+                known = Sighting(look, look.score, Span.begun(ref, now_s))
             else:
-                known = replace(
-                    known,
-                    # Until it appears the label may change; then both its events carry the same one.
-                    label=known.label if known.appeared else payload.label_names[label],
-                    score=score,
-                    top_score=max(score, known.top_score),
-                    box_xyxy=(x1, y1, x2, y2),
-                    frames=known.frames + 1,
-                    last_seq=ref.seq,
-                    last_wall_ns=ref.wall_ns,
-                    last_time_s=time_s,
+                # Until it appears the label may change; then both its events carry the same one.
+                known = Sighting(
+                    look.named(known.look.label) if known.appeared else look,
+                    max(look.score, known.top_score),
+                    known.span.with_one_more(ref, now_s),
+                    known.appeared,
                 )
-            if not known.appeared and known.frames >= self.confirm_frames:
+            if not known.appeared and known.span.frames >= self.confirm_frames:
                 known = replace(known, appeared=True)
                 events.append(_event(EventKind.APPEAR, result, track_id, known))
             tracks[track_id] = known
-        gone = [i for i, seen in tracks.items() if time_s - seen.last_time_s > self.gone_after_s]
+        gone = [i for i, seen in tracks.items() if now_s - seen.span.last_s > self.gone_after_s]
         for track_id in gone:
             seen = tracks.pop(track_id)
             if seen.appeared:
@@ -119,30 +86,5 @@ class Presence:
 
 
 def _event(kind: EventKind, result: Result, track_id: int, seen: Sighting) -> Event:
-    ref = result.ref
-    evidence: dict[str, Any] = {
-        "frames": seen.frames,
-        "top_score": round(seen.top_score, 4),
-        "first_seq": seen.first_seq,
-        "last_seq": seen.last_seq,
-        "first_wall_ns": seen.first_wall_ns,
-        "last_wall_ns": seen.last_wall_ns,
-    }
-    return Event(
-        id=event_id(ref.stream, ref.epoch, ref.seq, kind, track_id),
-        kind=kind,
-        stream=ref.stream,
-        epoch=ref.epoch,
-        seq=ref.seq,
-        wall_ns=ref.wall_ns,
-        track_id=track_id,
-        attrs={
-            "label": seen.label,
-            "score": round(seen.score, 4),
-            "box_xyxy": [round(v, 1) for v in seen.box_xyxy],
-            "source_hw": list(result.source_hw),
-        },
-        evidence=evidence,
-        latency_ms=result.timing.waterfall_ms(),
-        provenance=result.provenance,
-    )
+    evidence = {**seen.span.evidence(), "top_score": round(seen.top_score, 4)}
+    return told(kind, result, track_id, seen.look, evidence=evidence)

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any, Protocol
+from collections.abc import Mapping, Sequence
+from typing import Any, Protocol, runtime_checkable
 
 from streamer.types import Event, Result
 
@@ -21,4 +21,13 @@ class Rule(Protocol):
 
     def finish(self, state: Any) -> Sequence[Event]:
         """What happens because the epoch is over (the file ended, the stream was lost, paused or removed)."""
+        ...
+
+
+@runtime_checkable
+class Occupied(Protocol):
+    """A rule that knows how many objects are in which zone."""
+
+    def inside(self, state: Any) -> Mapping[str, int]:
+        """Objects by zone."""
         ...

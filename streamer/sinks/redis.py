@@ -9,7 +9,6 @@ from __future__ import annotations
 import logging
 import os
 import threading
-from collections import deque
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
@@ -23,6 +22,7 @@ from streamer.sinks.epochs import LocalEpochs
 from streamer.sinks.redis_control import ControlListener
 from streamer.sinks.redis_events import EventLog
 from streamer.sinks.redis_link import Link
+from streamer.sinks.redis_video import VideoLog
 from streamer.sinks.spool import Spool
 from streamer.types import Event, Result, StreamState
 from streamer.wire import encode_result, keys
@@ -30,10 +30,6 @@ from streamer.wire import encode_result, keys
 log = logging.getLogger(__name__)
 
 SOCKET_TIMEOUT_S: Final = 0.5
-# A stream's packets vanish this long after its last key frame, so what nobody watches takes no memory.
-VIDEO_TTL_S: Final = 30
-# Key frames bound the packets kept; this is for a source whose key frames stay away.
-VIDEO_MAXLEN: Final = 600
 
 StateUpdate = tuple[str, StreamState, Mapping[str, str]]
 
@@ -77,13 +73,11 @@ class RedisSink:
         self._link = Link(url, self._clock, self._bring, timeout_s=timeout_s)
         self._states: dict[str, dict[str, str]] = {}  # not yet in Redis
         self._states_lock = threading.Lock()
-        self._keyframes: dict[str, deque[bytes]] = {}  # entry ids of the last two key frames
+        self._video = VideoLog(self._try)
         self._listeners: list[ControlListener] = []
         self._started_wall_ns = self._clock.wall_ns()
         self.results_written = 0
         self.results_dropped = 0
-        self.packets_written = 0
-        self.packets_dropped = 0
 
     def open(self) -> None:
         """Connect; brings what an earlier run left in the spool first. Redis may be away."""
@@ -122,8 +116,8 @@ class RedisSink:
             "events_duplicate": self._events.duplicates,
             "events_lost": self._events.lost,
             "events_waiting": self._events.waiting,
-            "packets_written": self.packets_written,
-            "packets_dropped": self.packets_dropped,
+            "packets_written": self._video.written,
+            "packets_dropped": self._video.dropped,
             "outages": self._link.losses,
         }
 
@@ -209,9 +203,8 @@ class RedisSink:
         """The stream is no more: remove its state, results and packets. Events and the epoch stay."""
         with self._states_lock:
             self._states.pop(stream, None)
-        self._keyframes.pop(stream, None)
-        gone = (keys.state, keys.results, keys.video, keys.video_key, keys.watch)
-        self._try(lambda client: client.delete(*(key(stream) for key in gone)))
+        gone = (keys.state(stream), keys.results(stream), *self._video.forget(stream))
+        self._try(lambda client: client.delete(*gone))
 
     def heartbeat(self, fields: Mapping[str, str]) -> None:
         """Say in sl:worker that this process lives; `fields` such as backend and metrics (JSON) go with it."""
@@ -237,42 +230,22 @@ class RedisSink:
     # ------------------------------------------------------------------------------------------------ viewers
 
     def write_packet(
-        self, stream: str, data: bytes, key: bool, pts90k: int, epoch: int, seq: int, wall_ns: int
+        self,
+        stream: str,
+        data: bytes,
+        key: bool,
+        pts90k: int,
+        epoch: int,
+        seq: int,
+        wall_ns: int,
+        codec: str = "h264",
     ) -> None:
-        """One H.264 packet for viewers. The stream keeps what came since the last key frame but one."""
-        if not self._link.up:
-            self.packets_dropped += 1
-            return
-        keyframes = self._keyframes.setdefault(stream, deque(maxlen=2))
-        trim: tuple[Any, ...] = ("MAXLEN", "~", VIDEO_MAXLEN)
-        if key and keyframes:
-            trim = ("MINID", keyframes[-1])
-        head = ("XADD", keys.video(stream), *trim, "*", "d", data, "k", b"1" if key else b"0", "p", pts90k)
-        command = (*head, "e", epoch, "q", seq, "w", wall_ns)
-        entry: Any = self._try(
-            lambda client: client.execute_command(*command)  # type: ignore[no-untyped-call]
-        )
-        if entry is None:
-            self.packets_dropped += 1
-            return
-        self.packets_written += 1
-        if key:
-            keyframes.append(entry)
-            self._try(lambda client: _mark_key(client, stream, entry))
+        """One packet for viewers; see VideoLog."""
+        self._video.write(stream, codec, data, key, pts90k, epoch, seq, wall_ns)
 
-    def watched(self, streams: Iterable[str]) -> set[str]:
-        """Those of `streams` that somebody watches now; none while Redis is away."""
-        names = list(streams)
-        if not names:
-            return set()
-
-        def ask(client: redis.Redis) -> list[int]:
-            pipe = client.pipeline(transaction=False)
-            for name in names:
-                pipe.exists(keys.watch(name))
-            return pipe.execute()
-
-        return {name for name, there in zip(names, self._try(ask) or [], strict=False) if there}
+    def watched(self, streams: Iterable[str], codec: str = "h264") -> set[str]:
+        """Those of `streams` that somebody watches now in this codec; none while Redis is away."""
+        return self._video.watched(list(streams), codec)
 
     def listen(self, callback: Callable[[Mapping[str, Any]], None]) -> ControlListener:
         """Hear sl:control until `close`; see ControlListener."""
@@ -312,13 +285,6 @@ class RedisSink:
             self._put_back(states)
             raise
         self._events.drain(self._link)
-
-
-def _mark_key(client: redis.Redis, stream: str, entry: bytes) -> None:
-    pipe = client.pipeline(transaction=False)
-    pipe.set(keys.video_key(stream), entry, ex=VIDEO_TTL_S)
-    pipe.expire(keys.video(stream), VIDEO_TTL_S)
-    pipe.execute()
 
 
 def _hset_states(pipe: redis.Redis, states: Mapping[str, Mapping[Any, Any]]) -> None:

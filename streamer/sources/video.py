@@ -37,6 +37,7 @@ from streamer.sources.connection import SourceSpec, connect
 from streamer.sources.failure import failure, source_error
 from streamer.sources.fitting import laid
 from streamer.sources.interrupt import Guard
+from streamer.sources.packets import Packets
 from streamer.sources.timeline import Pace, Thinner, Timeline
 from streamer.types import U8, Fit, Frame, FrameRef, Hw
 
@@ -80,6 +81,7 @@ class VideoSource:
         self._container: InputContainer | None = None
         self._stream: VideoStream | None = None
         self._packets: Iterator[Packet[VideoStream]] = iter(())
+        self._for_viewers: Packets | None = None
         self._paced = False
         self._live = False
         self._bad_run = 0
@@ -140,6 +142,8 @@ class VideoSource:
         thinner = Thinner(self._spec.max_fps)
         pace = Pace(self._clock, self._guard.cancelled)
         reformatter = VideoReformatter()
+        if self._tap is not None:
+            self._for_viewers = Packets(self._tap, stream, played_in_time=self._live or self._paced)
         seq = decoded = decoded_before_round = 0
         self._last_picture_ns = self._clock.monotonic_ns()
         try:
@@ -162,15 +166,17 @@ class VideoSource:
                     decoded += 1
                     pts = timeline.stamp(picture.pts)
                     time_s = float(pts * time_base)
-                    if not thinner.keeps(time_s):
-                        self.thinned += 1
-                        continue
                     if self._paced and pace.wait_for(time_s):
                         return
                     # A paced file's picture is captured when it is due, not when it was read ahead of time.
                     stamps = None if self._paced else cast(tuple[int, int] | None, picture.opaque)
                     captured_ns, wall_ns = stamps or (self._clock.monotonic_ns(), self._clock.wall_ns())
                     ref = FrameRef(self._spec.name, self._epoch, seq, pts, time_base, captured_ns, wall_ns)
+                    if self._for_viewers is not None:
+                        self._for_viewers.offer(ref, picture)
+                    if not thinner.keeps(time_s):
+                        self.thinned += 1
+                        continue
                     source_hw = picture.height, picture.width
                     image = laid(partial(resized, reformatter, picture), source_hw, self._input_hw, self._fit)
                     decoded_ns = self._clock.monotonic_ns()
@@ -194,8 +200,9 @@ class VideoSource:
             if packet is None or self._guard.cancelled.is_set():
                 return None
             now_ns = self._clock.monotonic_ns()
-            if packet.size:
-                packet.opaque = (now_ns, self._wall_ns(packet))
+            arrival, is_end = (now_ns, self._wall_ns(packet)), not packet.size
+            if not is_end:
+                packet.opaque = arrival
             try:
                 pictures = packet.decode()
             except av.error.InvalidDataError:
@@ -205,10 +212,12 @@ class VideoSource:
                 return None
             except av.error.FFmpegError as error:
                 raise self._failure(error) from None
+            if self._for_viewers is not None:
+                self._for_viewers.keep(packet, arrival)
             if pictures:
                 self._bad_run = 0
                 self._last_picture_ns = now_ns
-            elif not packet.size:
+            elif is_end:
                 return None
             elif self._live and now_ns - self._last_picture_ns > self._no_picture_ns:
                 raise self._error(SourceCode.TIMEOUT, "packets come, but no picture for too long")
@@ -259,6 +268,8 @@ class VideoSource:
                     except av.error.FFmpegError:
                         self._dispose()
                         self._connect()
+                    if self._for_viewers is not None:
+                        self._for_viewers.restart(self._stream)
             except (av.error.FFmpegError, OSError) as error:
                 raise self._failure(error, opening=True) from None
 

@@ -143,6 +143,8 @@ class WorldSource:
         world = self._world
         if world is None:
             raise RuntimeError("frames() before open()")
+        if self._tap is not None:
+            self._tap.no_packets("no packets: drawn")
         fps = self._config.fps
         time_base = Fraction(1, TICKS_90K)
         thinner = Thinner(self._spec.max_fps)

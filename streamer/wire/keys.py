@@ -6,6 +6,7 @@ from typing import Final
 
 STREAMS: Final = "sl:streams"  # hash: name -> StreamConfig JSON, the desired state
 SEEDED: Final = "sl:streams:seeded"  # set: names that came from the configuration file, not at run time
+FILED: Final = "sl:streams:file"  # hash: name -> StreamConfig JSON as the configuration file said last
 # pubsub: {"op": "streams"} | {"op": "watch" | "keyframe", "stream": s, "codec": c} | {"op": "why", "stream": s, …}
 CONTROL: Final = "sl:control"
 MODELS: Final = "sl:models"  # hash: name -> card JSON of every model that the worker knows
@@ -91,6 +92,11 @@ def evidence_clips(stream: str) -> str:
 def why(stream: str, question: str) -> str:
     """String, JSON with a time to live: the answer to a question asked on `sl:control`."""
     return f"sl:{{{stream}}}:why:{question}"
+
+
+def whys(stream: str) -> str:
+    """List of the event ids whose evidence has `why`, the newest first."""
+    return f"sl:{{{stream}}}:whys"
 
 
 def stream_of(key: str) -> str:

@@ -134,7 +134,8 @@ EVENT_JSON_SCHEMA: Final = _schema(
     EVENT_SCHEMA,
     {
         "id": {
-            "description": "stream:epoch:seq:kind:track; the same event always has the same id",
+            "description": "stream:epoch:seq:kind:track, for a zone or line :name behind it; the same event always has "
+            "the same id",
             "type": "string",
             "minLength": 1,
         },
@@ -143,7 +144,8 @@ EVENT_JSON_SCHEMA: Final = _schema(
         "track_id": {"description": "null for events of the stream itself", "type": ["integer", "null"]},
         "attrs": {
             "description": "of an object its label, score, box_xyxy and source_hw, of an action also its name and the "
-            "Unix time it began at; of a stream code and message",
+            "Unix time it began at; enter, exit and dwell the zone, cross the line and its direction (in: from the "
+            "line's left to its right); of a stream code and message",
             "type": "object",
             "properties": {
                 "label": {"type": "string"},
@@ -152,6 +154,10 @@ EVENT_JSON_SCHEMA: Final = _schema(
                 "source_hw": _HW,
                 "action": {"type": "string"},
                 "start_wall_ns": _COUNT,
+                "zone": {"description": "its name", "type": "string"},
+                "dwell_s": {"description": "for so long it has stayed in the zone", "type": "number"},
+                "line": {"description": "its name", "type": "string"},
+                "direction": {"enum": ["in", "out"]},
                 "code": {"type": "string"},
                 "message": {"type": "string"},
             },

@@ -14,6 +14,7 @@ import pytest
 from playwright.sync_api import Browser, ConsoleMessage, Page, sync_playwright
 
 from streamer.config import StreamConfig
+from streamer.network import WebRtcConfig
 from tests.fakes.live_street import LiveStreet
 from tests.fakes.web_store import MemoryStore
 from web.app import WebSettings, create_app
@@ -55,7 +56,7 @@ class LiveSite:
 
 
 @contextmanager
-def serving(token: str | None = None) -> Iterator[LiveSite]:
+def serving(token: str | None = None, network: WebRtcConfig | None = None) -> Iterator[LiveSite]:
     """A server on a free port, from the first byte to the last."""
     started = threading.Event()
     made: list[tuple[LiveSite, WebServer]] = []
@@ -65,7 +66,7 @@ def serving(token: str | None = None) -> Iterator[LiveSite]:
         store = MemoryStore()
         store.configs[STREAM] = StreamConfig(name=STREAM, url="world://street?seed=7")
         street = LiveStreet(store, STREAM)
-        whep = WhepServer(street)
+        whep = WhepServer(street, network=network)
         app = create_app(WebSettings(token=token), store, whep=whep)
         with bind("127.0.0.1", 0) as listener:
             server = WebServer(app)

@@ -30,14 +30,20 @@ def bar_index(image: NDArray[np.uint8]) -> int:
 
 
 def write_clip(
-    path: Path, frames: int = 25, *, b_frames: int = 0, codec: str = "libx264", fps: int = 25
+    path: Path,
+    frames: int = 25,
+    *,
+    b_frames: int = 0,
+    codec: str = "libx264",
+    fps: int = 25,
+    pix_fmt: str = "yuv420p",
 ) -> Path:
     """An H.264 file of `frames` bar pictures at `fps`; its container is the suffix's."""
     with av.open(str(path), "w") as out:
         stream = out.add_stream(codec, rate=fps)
         assert isinstance(stream, av.VideoStream)
         stream.height, stream.width = HW
-        stream.pix_fmt = "yuv420p"
+        stream.pix_fmt = pix_fmt
         stream.codec_context.time_base = Fraction(1, fps)
         if codec == "libx264":
             stream.codec_context.options = {

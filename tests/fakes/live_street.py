@@ -43,7 +43,8 @@ class LiveStreet:
         self.frozen = False
         self._store = store
         self._world = World(WorldConfig(seed=seed, height=HEIGHT, width=WIDTH, fps=fps, people=5, vehicles=3))
-        self._packets: deque[VideoPacket] = deque(maxlen=2 * GROUP)
+        self._packets: dict[str, deque[VideoPacket]] = {c: deque(maxlen=2 * GROUP) for c in ("h264", "vp8")}
+        self._encoders: dict[str, Any] = {}
         self._results: deque[tuple[str, bytes]] = deque(maxlen=100)
         self._news = asyncio.Event()
 
@@ -58,7 +59,7 @@ class LiveStreet:
                 await task
 
     async def _run(self) -> None:
-        encoder = _encoder(self.fps)
+        self._encoders["h264"] = _encoder(self.fps)
         step = round(TICKS_PER_S / self.fps)
         due_s = time.monotonic()
         late: deque[tuple[float, bytes]] = deque()
@@ -75,13 +76,11 @@ class LiveStreet:
             frame = av.VideoFrame.from_ndarray(picture, format="rgb24")
             frame.pts = pts
             frame.time_base = Fraction(1, TICKS_PER_S)
-            for packet in encoder.encode(frame):
-                entry = f"{seq + 1}-0"
-                self._packets.append(
-                    VideoPacket(
-                        entry, bytes(packet), packet.is_keyframe, int(packet.pts or 0), self.epoch, seq
-                    )
-                )
+            for codec, encoder in self._encoders.items():
+                for packet in encoder.encode(frame):
+                    at, key, when = f"{seq + 1}-0", packet.is_keyframe, int(packet.pts or 0)
+                    found = VideoPacket(at, bytes(packet), key, when, self.epoch, seq, codec)
+                    self._packets[codec].append(found)
             late.append((due_s + self.lag_s, orjson.dumps(self._result(truth, seq, pts))))
             while late and late[0][0] <= time.monotonic():
                 self._results.append((f"{time.monotonic_ns()}-0", late.popleft()[1]))
@@ -138,14 +137,14 @@ class LiveStreet:
         return stream == self.name
 
     async def read_video(self, stream: str, after: str, block_ms: int, codec: str) -> Sequence[VideoPacket]:
-        return await self._behind(self._packets, after, block_ms, lambda packet: packet.id)
+        return await self._behind(self._packets[codec], after, block_ms, lambda packet: packet.id)
 
     async def tails(self, stream: str, codec: str) -> tuple[str, str]:
-        packet = self._packets[-1].id if self._packets else "0-0"
+        packet = self._packets[codec][-1].id if self._packets[codec] else "0-0"
         return packet, self._results[-1][0] if self._results else "0-0"
 
     async def fresh_group(self, stream: str, codec: str) -> Sequence[VideoPacket]:
-        kept = list(self._packets)
+        kept = list(self._packets[codec])
         keys = [i for i, packet in enumerate(kept) if packet.key]
         return kept[keys[-1] :] if keys else []
 
@@ -168,6 +167,8 @@ class LiveStreet:
 
     async def keep_watched(self, stream: str, ttl_s: int, codec: str) -> None:
         self.watched = True
+        if codec == "vp8" and codec not in self._encoders:
+            self._encoders[codec] = _vp8_encoder(self.fps)
 
     async def request_keyframe(self, stream: str, codec: str) -> None:
         pass  # a key frame comes every two seconds anyway
@@ -191,4 +192,14 @@ def _encoder(fps: float) -> Any:
     encoder.gop_size = GROUP
     encoder.profile = "Baseline"
     encoder.options = {"preset": "ultrafast", "tune": "zerolatency", "crf": "23"}
+    return encoder
+
+
+def _vp8_encoder(fps: float) -> Any:
+    encoder = av.CodecContext.create("libvpx", "w")
+    encoder.width, encoder.height, encoder.pix_fmt = WIDTH, HEIGHT, "yuv420p"
+    encoder.time_base = Fraction(1, TICKS_PER_S)
+    encoder.framerate = Fraction(fps).limit_denominator(1000)
+    encoder.gop_size = GROUP
+    encoder.options = {"deadline": "realtime", "cpu-used": "8", "lag-in-frames": "0"}
     return encoder

@@ -45,16 +45,19 @@ def free_port() -> int:
 class RtspCamera:
     """Serves `path` at `url`, always on the same port. `start`, `kill` (no farewell) and `start` again."""
 
-    def __init__(self, path: Path, *, user: str | None = None, password: str = "") -> None:
+    def __init__(
+        self, path: Path, *, user: str | None = None, password: str = "", sets_beside: bool = False
+    ) -> None:
         self._path = path
         self._port = free_port()
-        self._login = ["--user", user, "--password", password] if user else []
+        self._options = ["--user", user, "--password", password] if user else []
+        self._options += ["--sets-beside"] if sets_beside else []
         self._process: subprocess.Popen[str] | None = None
         self.url = f"rtsp://127.0.0.1:{self._port}/live"
 
     def start(self) -> None:
         """Start serving from the first picture; returns once the server listens."""
-        command = [SYSTEM_PYTHON, str(SCRIPT), str(self._path), "--port", str(self._port), *self._login]
+        command = [SYSTEM_PYTHON, str(SCRIPT), str(self._path), "--port", str(self._port), *self._options]
         self._process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
         assert self._process.stdout is not None
         with selectors.DefaultSelector() as ready:
@@ -74,10 +77,15 @@ class RtspCamera:
 
 
 @contextmanager
-def rtsp_camera(path: Path, *, user: str | None = None, password: str = "") -> Iterator[RtspCamera]:
-    """A started camera that serves the H.264 of `path` once, in real time, to everybody who asks."""
+def rtsp_camera(
+    path: Path, *, user: str | None = None, password: str = "", sets_beside: bool = False
+) -> Iterator[RtspCamera]:
+    """A started camera that serves the H.264 of `path` once, in real time, to everybody who asks.
+
+    `sets_beside`: it names its parameter sets in the SDP alone, never in the stream.
+    """
     need_gstreamer()
-    camera = RtspCamera(path, user=user, password=password)
+    camera = RtspCamera(path, user=user, password=password, sets_beside=sets_beside)
     camera.start()
     try:
         yield camera

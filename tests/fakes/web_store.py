@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from typing import Any
 
 from streamer.client import Evidence, Page
@@ -23,6 +23,10 @@ class MemoryStore:
         self.pictures: dict[str, bytes] = {}
         self.clips: dict[str, bytes] = {}
         self.worker_fields: dict[str, str] = {}
+        self.whys: dict[str, bytes] = {}  # by event
+        self.model_fields: list[dict[str, Any]] = []
+        self.worker_says: Callable[[dict[str, Any]], bytes | None] | None = None  # None: no worker hears
+        self._answers: dict[str, bytes | None] = {}
         self.broken = False
         self.closed = False
         self._grown = asyncio.Event()
@@ -47,6 +51,15 @@ class MemoryStore:
         self._check()
         return self.configs.setdefault(config.name, config) is config
 
+    async def change_stream(
+        self, name: str, change: Callable[[StreamConfig], StreamConfig]
+    ) -> StreamConfig | None:
+        self._check()
+        if name not in self.configs:
+            return None
+        self.configs[name] = change(self.configs[name])
+        return self.configs[name]
+
     async def remove_stream(self, name: str) -> bool:
         self._check()
         return self.configs.pop(name, None) is not None
@@ -64,11 +77,20 @@ class MemoryStore:
         return self.worker_fields
 
     async def events_page(
-        self, stream: str | None, kind: str | None, *, limit: int, after: str | None, before: str | None
+        self,
+        stream: str | None,
+        kind: str | None,
+        *,
+        limit: int,
+        after: str | None,
+        before: str | None,
+        label: str | None = None,
+        since_s: float | None = None,
+        until_s: float | None = None,
     ) -> Page:
         self._check()
         low, high = _place(after, 0), _place(before, len(self.events))
-        fits = [i for i in range(low, high) if _fits(self.events[i], stream, kind)]
+        fits = [i for i in range(low, high) if _fits(self.events[i], stream, kind, label, since_s, until_s)]
         chosen = fits[:limit] if after else fits[-limit:]
         newest = chosen[-1] + 1 if chosen else (low if after else high)
         older = bool(chosen) and chosen[0] > 0
@@ -77,7 +99,14 @@ class MemoryStore:
         )
 
     async def follow_events(
-        self, stream: str | None, kind: str | None, *, after: str | None
+        self,
+        stream: str | None,
+        kind: str | None,
+        *,
+        after: str | None,
+        label: str | None = None,
+        since_s: float | None = None,
+        until_s: float | None = None,
     ) -> AsyncIterator[tuple[str, Mapping[str, Any]]]:
         at = _place(after, len(self.events))
         while True:
@@ -86,9 +115,28 @@ class MemoryStore:
             while at < len(self.events):
                 event = self.events[at]
                 at += 1
-                if _fits(event, stream, kind):
+                if _fits(event, stream, kind, label, since_s, until_s):
                     yield str(at), event
             await grown.wait()
+
+    async def event_why(self, stream: str, event: str) -> bytes | None:
+        self._check()
+        return self.whys.get(event)
+
+    async def ask_why(self, stream: str, question: str, **about: str | int) -> int:
+        self._check()
+        if self.worker_says is None:
+            return 0
+        self._answers[question] = self.worker_says({"stream": stream, **about})
+        return 1
+
+    async def why_answer(self, stream: str, question: str) -> bytes | None:
+        self._check()
+        return self._answers[question]
+
+    async def models(self) -> list[dict[str, Any]]:
+        self._check()
+        return self.model_fields
 
     async def evidence(self, event_id: str) -> Evidence | None:
         self._check()
@@ -114,5 +162,19 @@ def _place(cursor: str | None, default: int) -> int:
     return int(cursor)
 
 
-def _fits(event: Mapping[str, Any], stream: str | None, kind: str | None) -> bool:
-    return stream in (None, event["stream"]) and kind in (None, event["kind"])
+def _fits(
+    event: Mapping[str, Any],
+    stream: str | None,
+    kind: str | None,
+    label: str | None,
+    since_s: float | None,
+    until_s: float | None,
+) -> bool:
+    at_s = event["wall_ns"] / 1e9
+    return (
+        stream in (None, event["stream"])
+        and kind in (None, event["kind"])
+        and label in (None, event.get("attrs", {}).get("label"))
+        and (since_s is None or at_s >= since_s)
+        and (until_s is None or at_s <= until_s)
+    )

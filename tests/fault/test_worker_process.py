@@ -37,7 +37,7 @@ def until(condition, timeout_s=60.0):
 class Rig:
     """Redis, a client of it, and a worker under a supervisor that runs on a thread of its own."""
 
-    def __init__(self, redis, data_dir):
+    def __init__(self, redis, data_dir, main="tests.fakes.worker_main"):
         self.redis = redis
         self.client = Client(redis.url)
         environ = {
@@ -46,7 +46,7 @@ class Rig:
             "SIGHTLINE_DATA": str(data_dir),
             "PYTHONPATH": str(ROOT),
         }
-        argv = [sys.executable, "-m", "tests.fakes.worker_main", "worker", "--drain-deadline-s", "10"]
+        argv = [sys.executable, "-m", main, "worker", "--drain-deadline-s", "10"]
         self.process = ChildProcess("worker", argv, ready=self.beats, environ=environ)
         self.stop = threading.Event()
         self.code = None

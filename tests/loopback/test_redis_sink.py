@@ -296,6 +296,7 @@ def test_packets_are_kept_from_the_last_key_frame_but_one(server: EmbeddedRedis,
             b"e": b"2",
             b"q": b"20",
             b"w": b"5",
+            b"c": b"h264",
         }
         assert client.get(keys.video_key("door")) == next(at for at, fields in kept if fields[b"q"] == b"30")
         assert 0 < client.ttl(keys.video("door")) <= 30

@@ -34,9 +34,9 @@ async def until(holds: Callable[[], object], what: str, deadline_s: float = 15.0
         await asyncio.sleep(0.01)
 
 
-@pytest.fixture(scope="module")
-def redis_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    address = resolve_redis(tmp_path_factory.mktemp("redis"), None)
+@pytest.fixture
+def redis_url(tmp_path: Path) -> Iterator[str]:
+    address = resolve_redis(tmp_path, None)
     yield address.url
     address.close()
 
@@ -114,8 +114,11 @@ class Screen:
         await self.pc.close()
 
 
-def test_two_viewers_watch_and_then_nobody_pays(redis_url: str, tmp_path: Path) -> None:
-    clip = write_clip(tmp_path / "bars.mp4", ROUND)
+@pytest.mark.parametrize(("b_frames", "encoders"), [(0, 0), (3, 1)], ids=["passed through", "encoded"])
+def test_two_viewers_watch_and_then_nobody_pays(
+    redis_url: str, tmp_path: Path, b_frames: int, encoders: int
+) -> None:
+    clip = write_clip(tmp_path / "bars.mp4", ROUND, b_frames=b_frames)
 
     async def watch(publisher: VideoPublisher) -> None:
         async with AsyncClient(redis_url) as store:
@@ -133,14 +136,14 @@ def test_two_viewers_watch_and_then_nobody_pays(redis_url: str, tmp_path: Path) 
                 for screen in (first, late):
                     pairs = zip(screen.shown, screen.shown[1:], strict=False)
                     assert {(b - a) % ROUND for a, b in pairs} == {1}, screen.shown
-                assert publisher.encoders_started == 1
+                assert publisher.encoders_started == encoders
                 assert server.viewers("gate") == 2
                 assert (await http.delete(location)).status_code == 200
                 await late.close()
                 await first.close()
                 await server.aclose()
         # The watch key runs out by itself within five seconds of the last viewer.
-        await until(lambda: not publisher.wanted, "the encoder to stop", 8)
+        await until(lambda: not publisher.watched, "the encoder to stop", 8)
 
     with worker(redis_url, clip, tmp_path / "data") as publisher:
         asyncio.run(watch(publisher))

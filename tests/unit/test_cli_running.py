@@ -14,8 +14,10 @@ import pytest
 import redis
 
 from streamer.cli import run
+from streamer.client import Client
 from streamer.commands.services import seed
 from streamer.config import StreamConfig
+from streamer.regions import Line, Zone
 from streamer.sinks.redis_server import EmbeddedRedis
 from streamer.types import Event, EventKind, event_id
 from streamer.wire import encode_event, keys
@@ -100,6 +102,15 @@ def test_streams_are_added_listed_and_removed(server: Any, said: Callable[..., D
     assert again.returncode == 1
     assert "there is a stream door already" in again.stderr
 
+    assert said("streams", "pause", "door").stdout == "door: paused\n"
+    assert json.loads(heard.get_message(timeout=5)["data"]) == {"op": "streams"}
+    assert json.loads(server.hget(keys.STREAMS, "door")) == kept | {"paused": True}
+    assert said("streams", "resume", "door").stdout == "door: resumed\n"
+    assert json.loads(server.hget(keys.STREAMS, "door")) == kept
+    nobody = said("streams", "pause", "gate")
+    assert (nobody.returncode, nobody.stderr.count("\n")) == (1, 1)
+    assert "there is no stream gate — the streams are: door" in nobody.stderr
+
     removed = said("streams", "rm", "door")
     assert removed.stdout == "door: removed\n"
     assert server.hlen(keys.STREAMS) == 0
@@ -121,6 +132,35 @@ def test_another_file_takes_its_predecessors_streams_away_and_no_other(
     assert {name.decode() for name in server.hkeys(keys.STREAMS)} == {"door", "rain", "gate"}
     seed(url, [])
     assert server.hkeys(keys.STREAMS) == [b"door"]
+
+
+def test_what_was_changed_at_run_time_stays_until_the_file_says_otherwise(
+    server: Any, said: Callable[..., Done]
+) -> None:
+    url = f"unix://{server.connection_pool.connection_kwargs['path']}"
+    yard = Zone(name="yard", points=((0, 0), (1, 0), (1, 1)))
+
+    def kept() -> StreamConfig:
+        return StreamConfig.model_validate_json(server.hget(keys.STREAMS, "door"))
+
+    filed = StreamConfig(name="door", url="world://street", max_fps=5)
+    seed(url, [filed])
+    changed = filed.model_copy(update={"zones": (yard,), "paused": True, "max_fps": 9.0})
+    with Client(url) as client:
+        assert client.change_stream("door", lambda now: changed) == changed
+    seed(url, [filed])  # a restart
+    assert kept() == changed
+    seed(url, [filed.model_copy(update={"max_fps": 2.0})])  # the file was changed in one place
+    assert kept() == changed.model_copy(update={"max_fps": 2.0})
+    clash = filed.model_copy(update={"lines": (Line(name="yard", start=(0, 0), end=(1, 1)),)})
+    seed(url, [clash])
+    assert kept() == clash
+    seed(url, [])
+    seed(url, [filed])  # a stream of that name, but not that one
+    assert kept() == filed
+    assert said("streams", "rm", "door").returncode == 0
+    seed(url, [filed])
+    assert kept() == filed
 
 
 def test_a_wrong_stream_changes_nothing(server: Any, said: Callable[..., Done]) -> None:
@@ -149,6 +189,13 @@ def test_tail_gives_what_redis_holds(server: Any, said: Callable[..., Done]) -> 
 
     ups = said("events", "tail", "--no-follow", "--kind", "up")
     assert [line.split()[1:] for line in ups.stdout.splitlines()] == [["gate", "up"]]
+
+    crossed = event_id("yard", 1, 4, EventKind.CROSS, 7, "kerb")
+    attrs = {"label": "dog", "line": "kerb", "direction": "in", "score": 0.5}
+    event = Event(crossed, EventKind.CROSS, "yard", 1, 4, WALL_NS, track_id=7, attrs=attrs)
+    server.xadd(keys.events("yard"), {"id": crossed, "kind": "cross", "data": encode_event(event)})
+    told = said("events", "tail", "--no-follow", "--stream", "yard").stdout
+    assert told.split()[2:] == ["cross", "dog", "#7", "kerb", "in", "score", "0.50", "box"]
 
     told = said("events", "tail", "--no-follow", "--stream", "door", "-n", "1").stdout
     assert told.split()[1:] == ["door", "appear", "dog", "#5", "score", "0.90", "box", "1,2,3,4"]

@@ -24,17 +24,20 @@ ONLY_IN = {
     "av": (
         *(
             "streamer.sources",
-            "streamer.sinks.video",
+            "streamer.sinks.video_encoder",
             "streamer.sinks.clips",
             "streamer.sinks.evidence_picture",
         ),
         *("streamer.world", "web.webrtc", "streamer.commands.watching"),
     ),
     "aiortc": ("web.webrtc", "web.publishing", "streamer.commands.watching"),
+    "aioice": ("web.webrtc", "web.ports", "streamer.commands.doctor_ice"),
     "redis": (
         *("streamer.sinks.redis", "streamer.sinks.redis_link", "streamer.sinks.redis_events"),
         *(
             "streamer.sinks.redis_control",
+            "streamer.sinks.redis_why",
+            "streamer.sinks.redis_video",
             "streamer.sinks.redis_server",
             "streamer.sinks.evidence_redis",
             "streamer.client",

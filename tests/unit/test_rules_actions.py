@@ -5,7 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 
-from streamer.rules.actions import ActionStarts, ActionState, ActionWishes
+from streamer.config import EventWishes, StreamConfig
+from streamer.regions import Zone
+from streamer.rules.actions import ActionStarts, ActionState
+from streamer.rules.wishes import Wishes
 from streamer.types import Action, Event, EventKind, Result
 from tests.fakes.core import result
 
@@ -63,7 +66,7 @@ def test_it_waits_until_the_action_is_likely_and_then_stays_told() -> None:
 def test_what_nobody_wished_for_and_what_the_scene_does_are_no_events() -> None:
     events, state = run(FALLS, [acting(0, (1, "walk", 0.9, 1), (None, "fall", 0.9, 1), (7, "fall", 0.9, 1))])
     assert events == [] and state.told == {}
-    quiet, state = run(ActionStarts(ActionWishes().of), [acting(0, (1, "fall", 0.9, 1))])
+    quiet, state = run(ActionStarts(Wishes().actions), [acting(0, (1, "fall", 0.9, 1))])
     assert quiet == [] and state == ActionState()
     assert FALLS.finish(state) == []
 
@@ -75,8 +78,11 @@ def test_memory_is_bounded_by_time() -> None:
 
 
 def test_wishes_are_by_stream_and_the_last_word_counts() -> None:
-    wishes = ActionWishes()
-    wishes.put("door", ["fall", "wave"])
-    assert wishes.of("door") == {"fall", "wave"} and wishes.of("gate") == frozenset()
-    wishes.put("door", [])
-    assert wishes.of("door") == frozenset()
+    wishes = Wishes()
+    door = StreamConfig(name="door", url="world://street", events=EventWishes(actions=("fall", "wave")))
+    wishes.put(door)
+    assert wishes.actions("door") == {"fall", "wave"} and wishes.actions("gate") == frozenset()
+    yard = Zone(name="yard", points=((0, 0), (1, 0), (1, 1)))
+    wishes.put(StreamConfig(name="door", url="world://street", zones=(yard,)))
+    assert wishes.actions("door") == frozenset() and wishes.zones("door") == (yard,)
+    assert wishes.lines("door") == wishes.zones("gate") == ()

@@ -24,6 +24,10 @@ class Tap:
     def __init__(self, wanted: bool) -> None:
         self.wanted = wanted
         self.seen: list[tuple[FrameRef, np.ndarray[Any, Any]]] = []
+        self.why: list[str] = []
+
+    def no_packets(self, why: str) -> None:
+        self.why.append(why)
 
     def offer(self, ref: FrameRef, picture: Any) -> None:
         self.seen.append((ref, picture))
@@ -160,6 +164,7 @@ def test_the_viewer_gets_the_full_picture_while_it_watches(wanted: bool) -> None
     source = source_of(Spec(URL), FakeClock(), tap)
     source.open()
     frame = next(source.frames())
+    assert tap.why == ["no packets: drawn"]
     if not wanted:
         assert tap.seen == []
         return

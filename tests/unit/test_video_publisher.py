@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Iterator
-from fractions import Fraction
-from typing import Any
+from collections.abc import Iterator
 
 import av
 import numpy as np
@@ -21,37 +19,8 @@ from streamer.sinks.video import (
     bitrate_bps,
     encoded_hw,
 )
-from streamer.types import FrameRef
-from tests.fakes.clips import bar_index, bar_picture
-
-STEP = 3600
-
-
-class Kept:
-    """A PacketWriter of a list; `hold` keeps it busy until told, `broken` makes it fail."""
-
-    def __init__(self) -> None:
-        self.packets: list[dict[str, Any]] = []
-        self.go = threading.Event()
-        self.go.set()
-        self.broken = False
-        self._grew = threading.Condition()
-
-    def write_packet(
-        self, stream: str, data: bytes, key: bool, pts90k: int, epoch: int, seq: int, wall_ns: int
-    ) -> None:
-        assert self.go.wait(10)
-        if self.broken:
-            raise ConnectionError("the store is away")
-        with self._grew:
-            self.packets.append(
-                {"d": data, "k": key, "p": pts90k, "e": epoch, "q": seq, "w": wall_ns, "s": stream}
-            )
-            self._grew.notify_all()
-
-    def wait_for(self, holds: Callable[[], bool]) -> None:
-        with self._grew:
-            assert self._grew.wait_for(holds, 10), self.packets
+from tests.fakes.clips import bar_picture
+from tests.fakes.viewers import STEP, Kept, decoded, nal_types, ref, show
 
 
 @pytest.fixture
@@ -69,32 +38,6 @@ def publisher(kept: Kept, clock: FakeClock) -> Iterator[VideoPublisher]:
     publisher = VideoPublisher("gate", kept, clock)
     yield publisher
     publisher.close()
-
-
-def ref(seq: int, epoch: int = 1) -> FrameRef:
-    return FrameRef("gate", epoch, seq, seq * STEP, Fraction(1, 90_000), 0, 1_000 + seq)
-
-
-def show(publisher: VideoPublisher, kept: Kept, seqs: range, epoch: int = 1, picture: Any = None) -> None:
-    """Offer pictures one by one, each when the one before has been written."""
-    for seq in seqs:
-        n = len(kept.packets)
-        publisher.offer(ref(seq, epoch), bar_picture(seq) if picture is None else picture)
-        kept.wait_for(lambda n=n: len(kept.packets) > n)  # type: ignore[misc]
-
-
-def decoded(packets: list[dict[str, Any]]) -> list[int]:
-    """The numbers of the pictures that a fresh decoder makes of these packets."""
-    decoder = av.CodecContext.create("h264", "r")
-    pictures: list[Any] = []
-    for packet in packets:
-        pictures += decoder.decode(av.Packet(packet["d"]))  # type: ignore[attr-defined]
-    pictures += decoder.decode(None)  # type: ignore[attr-defined]
-    return [bar_index(p.to_ndarray(format="rgb24")) for p in pictures]
-
-
-def nal_types(data: bytes) -> list[int]:
-    return [part[0] & 0x1F for part in data.split(b"\x00\x00\x01")[1:]]
 
 
 def test_every_picture_becomes_one_packet_with_its_own_stamps(publisher: VideoPublisher, kept: Kept) -> None:
@@ -223,3 +166,39 @@ def test_a_decoded_frame_of_odd_size_and_other_format_is_taken() -> None:
     decoder = av.CodecContext.create("h264", "r")
     (shown,) = [*decoder.decode(av.Packet(data)), *decoder.decode(None)]  # type: ignore[attr-defined]
     assert abs(float(shown.to_ndarray(format="rgb24").mean()) - 200) < 4
+
+
+def test_a_browser_without_h264_has_vp8_and_only_while_it_watches(
+    publisher: VideoPublisher, kept: Kept, clock: FakeClock
+) -> None:
+    publisher.set_watched(True, "vp8")
+    assert publisher.wanted
+    show(publisher, kept, range(3))
+    publisher.request_keyframe("vp8")
+    clock.advance(KEY_REQUEST_GAP_S)
+    show(publisher, kept, range(3, 60))
+    assert {p["c"] for p in kept.packets} == {"vp8"}
+    assert [p["p"] for p in kept.packets] == [seq * STEP for seq in range(60)]
+    assert [i for i, p in enumerate(kept.packets) if p["k"]] == [0, 3, 53]
+    for start in (0, 3, 53):
+        assert decoded(kept.packets[start : start + 7], "vp8") == [n % 50 for n in range(start, start + 7)]
+    counts = publisher.counts()["vp8"]
+    assert (counts.encoders_started, counts.encoders_running, counts.encoded) == (1, 1, 60)
+    publisher.set_watched(False, "vp8")
+    assert not publisher.wanted
+    deadline = time.monotonic() + 5
+    while publisher.counts()["vp8"].encoders_running:
+        assert time.monotonic() < deadline, "the encoder is not freed"
+    assert publisher.counts()["h264"].encoders_started == 0
+
+
+def test_both_codecs_are_encoded_side_by_side(publisher: VideoPublisher, kept: Kept) -> None:
+    publisher.set_watched(True)
+    publisher.set_watched(True, "vp8")
+    publisher.set_watched(True, "av1")  # whatever a message says
+    publisher.request_keyframe("av1")
+    for seq in range(10):
+        publisher.offer(ref(seq), bar_picture(seq))
+        kept.wait_for(lambda seq=seq: len(kept.packets) == 2 * (seq + 1))  # type: ignore[misc]
+    for codec in ("h264", "vp8"):
+        assert decoded([p for p in kept.packets if p["c"] == codec], codec) == list(range(10))

@@ -4,8 +4,10 @@ import orjson
 import pytest
 
 from streamer.clock import FakeClock
-from streamer.config import StreamConfig
+from streamer.config import EventWishes, StreamConfig
 from streamer.errors import StoreError
+from streamer.ports import ViewerCounts
+from streamer.regions import Line, Zone
 from streamer.runner import StreamRunner
 from streamer.types import StreamState
 from streamer.worker import LEAVE_S, RELOAD_FAILED_S, REPORT_S, Worker
@@ -16,13 +18,13 @@ LIVE = [3, HANG]
 
 class Border:
     def __init__(self):
-        self.beats, self.forgotten, self.watching = [], [], set()
+        self.beats, self.forgotten, self.watching, self.watching_vp8 = [], [], set(), set()
 
     def heartbeat(self, fields):
         self.beats.append(fields)
 
-    def watched(self, streams):
-        return self.watching & set(streams)
+    def watched(self, streams, codec):
+        return (self.watching if codec == "h264" else self.watching_vp8) & set(streams)
 
     def forget(self, stream):
         self.forgotten.append(stream)
@@ -47,21 +49,38 @@ class Desired:
 
 
 class Tap:
+    groups_given_up = 2
+
     def __init__(self):
-        self.watched, self.keys, self.closed = False, 0, False
+        self.codecs, self.keys, self.closed = set(), [], False
 
     @property
-    def wanted(self):
-        return self.watched
+    def watched(self):
+        return "h264" in self.codecs
+
+    wanted = watched
 
     def offer(self, ref, picture):
         pass
 
-    def set_watched(self, watched):
-        self.watched = watched
+    def offer_packet(self, ref, data, key):
+        pass
 
-    def request_keyframe(self):
-        self.keys += 1
+    def no_packets(self, why):
+        pass
+
+    def fields(self):
+        return {"viewer_video": "pass-through"}
+
+    def counts(self):
+        nothing = ViewerCounts(0, 0, 0, 0, {})
+        return {"h264": ViewerCounts(3, 1, 20, 40, {"encoder busy": 5}), "vp8": nothing}
+
+    def set_watched(self, watched, codec):
+        self.codecs = self.codecs | {codec} if watched else self.codecs - {codec}
+
+    def request_keyframe(self, codec):
+        self.keys.append(codec)
 
     def close(self):
         self.closed = True
@@ -84,7 +103,7 @@ class StillClock(FakeClock):
 class Rig:
     def __init__(self, it, *specs, clock=None):
         self.it, self.border, self.desired, self.taps = it, Border(), Desired(*specs), {}
-        self.stalled = ""
+        self.stalled, self.adopted = "", []
         self.worker = Worker(
             desired=self.desired,
             border=self.border,
@@ -96,6 +115,7 @@ class Rig:
             metrics=it.metrics,
             clock=clock or it.clock,
             backend="numpy",
+            adopted=self.adopted.append,
         )
 
     def tap_for(self, name):
@@ -145,6 +165,49 @@ def test_a_changed_stream_starts_anew_with_the_next_epoch():
         rig.until(lambda: rig.answered("a", epoch=2))
         assert rig.worker.running == {"a": StreamState.RUNNING} and rig.border.forgotten == []
         assert rig.worker.close(10)
+
+
+YARD = Zone(name="yard", points=((0, 0), (1, 0), (1, 1), (0, 1)))
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"zones": (YARD,)},
+        {"lines": (Line(name="door", start=(0, 0), end=(1, 1)),)},
+        {"events": EventWishes(actions=("fall",))},
+    ],
+)
+def test_what_only_rules_read_changes_while_the_stream_runs_on(fields):
+    with stage({"a": [LIVE]}) as it:
+        rig = Rig(it, spec("a"))
+        rig.until(lambda: rig.answered("a"))
+        changed = spec("a", **fields)
+        rig.change(changed)
+        rig.worker.tick()
+        assert rig.adopted == [changed]
+        assert orjson.loads(it.fields("a")["zone_objects"]) == {z.name: 0 for z in changed.zones}
+        assert list(orjson.loads(it.fields("a")["line_crossings"])) == [line.name for line in changed.lines]
+        rig.worker.tick()
+        assert rig.adopted == [changed] and not it.sources[0].closed.is_set()
+        # with another field it is another connection, and what was adopted goes with it
+        rig.change(changed.model_copy(update={"max_fps": 5.0}))
+        rig.until(lambda: rig.answered("a", epoch=2))
+        assert rig.adopted == [changed] and len(it.sources) == 2
+        assert rig.worker.close(10)
+    assert it.events("down")[0].attrs["code"] == "STREAM_CHANGED"
+
+
+def test_zones_of_a_paused_stream_change_and_a_file_that_has_ended_is_not_played_again():
+    with stage({"a": [[3]], "b": [LIVE]}, live=False) as it:
+        rig = Rig(it, spec("a"), spec("b", paused=True))
+        rig.until(lambda: rig.worker.running == {"a": StreamState.ENDED, "b": StreamState.PAUSED})
+        rig.change(spec("a", zones=(YARD,)), spec("b", paused=True, zones=(YARD,)))
+        rig.worker.tick()
+        assert [one.name for one in rig.adopted] == ["a", "b"]
+        assert rig.worker.running == {"a": StreamState.ENDED, "b": StreamState.PAUSED}
+        assert [orjson.loads(it.fields(name)["zone_objects"]) for name in "ab"] == [{"yard": 0}] * 2
+        assert len(it.sources) == 1 and rig.worker.close(10)
 
 
 def test_pause_and_resume():
@@ -206,15 +269,38 @@ def test_viewers_are_served_at_once_and_given_up_when_nobody_watches():
         rig.worker.tell({"op": "watch", "stream": "nobody"})
         rig.worker.tell({"op": "nonsense"})
         rig.worker.tick()
-        assert rig.taps["a"].watched and rig.taps["a"].keys == 1
-        it.clock.advance(REPORT_S)
-        rig.border.watching = {"a"}
+        assert rig.taps["a"].codecs == {"h264"} and rig.taps["a"].keys == ["h264"]
+        rig.worker.tell({"op": "watch", "stream": "a", "codec": "vp8"})
+        rig.worker.tell({"op": "keyframe", "stream": "a", "codec": "vp8"})
+        rig.border.watching_vp8 = {"a"}
         rig.worker.tick()
-        assert rig.taps["a"].watched
+        assert rig.taps["a"].codecs == {"h264", "vp8"} and rig.taps["a"].keys == ["h264", "vp8"]
+        it.clock.advance(REPORT_S)
+        rig.border.watching, rig.border.watching_vp8 = {"a"}, set()
+        rig.worker.tick()
+        assert rig.taps["a"].codecs == {"h264"}
         it.clock.advance(REPORT_S)
         rig.border.watching = set()
         rig.worker.tick()
-        assert not rig.taps["a"].watched and rig.worker.close(10)
+        assert rig.taps["a"].codecs == set() and rig.worker.close(10)
+
+
+def test_what_viewers_cost_is_in_the_state_and_the_metrics():
+    with stage({"a": [LIVE]}) as it:
+        rig = Rig(it, spec("a"))
+        rig.until(lambda: rig.answered("a"))
+        it.clock.advance(REPORT_S)
+        rig.worker.tick()
+        assert it.fields("a")["viewer_video"] == "pass-through"
+        metrics, by_codec = it.metrics, ("a", "h264")
+        assert metrics.encoders_started.value(*by_codec) == 3
+        assert metrics.encoders_running.value(*by_codec) == 1
+        assert metrics.viewer_packets.value(*by_codec, "passed") == 20
+        assert metrics.viewer_packets.value(*by_codec, "encoded") == 40
+        assert metrics.viewer_dropped.value(*by_codec, "encoder busy") == 5
+        assert metrics.viewer_groups.value("a") == 2
+        assert "vp8" not in repr(metrics.encoders_started.snapshot()), "nobody asked for it"
+        assert rig.worker.close(10)
 
 
 def test_heartbeats_carry_the_metrics_and_stop_when_a_lane_is_stuck():
@@ -235,6 +321,21 @@ def test_heartbeats_carry_the_metrics_and_stop_when_a_lane_is_stuck():
         it.clock.advance(REPORT_S)
         rig.worker.tick()
         assert len(rig.border.beats) == beats and rig.worker.close(10)
+
+
+def test_zones_are_shown_as_long_as_the_stream_has_them():
+    with stage({"a": [LIVE]}) as it:
+        rig = Rig(it, spec("a", zones=(YARD,)))
+        rig.until(lambda: rig.answered("a"))
+        it.clock.advance(REPORT_S)
+        rig.worker.tick()
+        families = {f["name"]: f["samples"] for f in orjson.loads(rig.border.beats[-1]["metrics"])}
+        assert families["sightline_zone_objects"] == [{"labels": {"stream": "a", "zone": "yard"}, "value": 0}]
+        rig.change(spec("a"))
+        it.clock.advance(REPORT_S)
+        rig.worker.tick()
+        families = {f["name"]: f["samples"] for f in orjson.loads(rig.border.beats[-1]["metrics"])}
+        assert families["sightline_zone_objects"] == [] and rig.worker.close(10)
 
 
 def test_a_stream_that_will_not_end_is_left_behind():
