@@ -68,6 +68,15 @@ class Whep(Protocol):
     async def aclose(self) -> None: ...
 
 
+class Pictures(Protocol):
+    """Burned-in pictures for players that cannot draw."""
+
+    @property
+    def router(self) -> APIRouter: ...
+
+    async def aclose(self) -> None: ...
+
+
 class Whip(Protocol):
     """Publishing: the WHIP routes and what is counted of them."""
 
@@ -97,9 +106,10 @@ def create_app(
     *,
     whep: Whep | None = None,
     whip: Whip | None = None,
+    burned: Pictures | None = None,
     clock: Clock | None = None,
 ) -> FastAPI:
-    """The application. `store`, `whep` and `whip` live as long as it does: all are closed at its end.
+    """The application. `store` and all that serves live as long as it does: they are closed at its end.
 
     Raises ConfigError if others could reach `settings.host` without a token.
     """
@@ -118,6 +128,8 @@ def create_app(
             await whip.aclose()
         if whep is not None:
             await whep.aclose()
+        if burned is not None:
+            await burned.aclose()
         await store.aclose()
 
     app = FastAPI(
@@ -148,6 +160,8 @@ def create_app(
         app.include_router(whep.router)
     if whip is not None:
         app.include_router(whip.router)
+    if burned is not None:
+        app.include_router(burned.router)
     app.mount("/ui", StaticFiles(directory=FOLDER), name="ui")
     app.mount("/", viewer)
     app.add_middleware(Counted, metrics=metrics)

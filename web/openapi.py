@@ -9,6 +9,7 @@ from typing import Any, cast
 import orjson
 
 from web.app import WebSettings, create_app
+from web.burned_routes import BurnedServer
 from web.feed import VideoStore
 from web.store import Store
 from web.whep import WhepServer
@@ -17,7 +18,8 @@ from web.whep import WhepServer
 def document() -> dict[str, Any]:
     """The OpenAPI document of all routes. Nothing is opened: no route is called."""
     nothing = object()
-    app = create_app(WebSettings(), cast(Store, nothing), whep=WhepServer(cast(VideoStore, nothing)))
+    video = cast(VideoStore, nothing)
+    app = create_app(WebSettings(), cast(Store, nothing), whep=WhepServer(video), burned=BurnedServer(video))
     return app.openapi()
 
 

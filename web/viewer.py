@@ -26,11 +26,25 @@ TITLE = "Sightline"
 PREFIXES = ("/assets/", "/static/")
 PATHS = frozenset({"/", "/theme.css", "/favicon.ico"})
 ON_LOAD = "import(new URL('/ui/viewer.js', document.baseURI)).then(({ start }) => start(element.querySelector('#sl')))"
-MODULES = ("viewer", "accuracy", "api", "events", "health", "overlay", "player", "timeline", "whep")
+PLAYER = (
+    "grids",
+    "held",
+    "layers",
+    "liveness",
+    "overlay",
+    "palette",
+    "player",
+    "presenter",
+    "timeline",
+    "whep",
+    "zones",
+)
+MODULES = ("viewer", "accuracy", "api", "events", "health", *PLAYER)
 HEAD = "\n".join(
     [
         '<meta name="color-scheme" content="light dark">',
         '<link rel="stylesheet" href="/ui/viewer.css">',
+        '<link rel="stylesheet" href="/ui/player.css">',
         # fetched beside Gradio's own scripts, so that the player starts as soon as its element is there
         *(f'<link rel="modulepreload" href="/ui/{name}.js">' for name in MODULES),
     ]

@@ -45,6 +45,7 @@ def web(
 
         from streamer.client import AsyncClient
         from web.app import WebSettings, create_app
+        from web.burned_routes import BurnedServer
         from web.ports import MediaLoop
         from web.serving import WebServer
         from web.whep import WhepServer
@@ -66,7 +67,7 @@ def web(
             )
             whep = WhepServer(store, network=told.webrtc, max_viewers=told.max_viewers)
             whip = WhipServer(store, network=told.webrtc)
-            app = create_app(settings, store, whep=whep, whip=whip)
+            app = create_app(settings, store, whep=whep, whip=whip, burned=BurnedServer(store))
             await WebServer(app, proxies=told.trusted_proxies).serve(sockets=[listener])
 
         with asyncio.Runner(loop_factory=lambda: MediaLoop(told.webrtc.ports)) as runner:

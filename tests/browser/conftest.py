@@ -18,6 +18,7 @@ from streamer.network import WebRtcConfig
 from tests.fakes.live_street import LiveStreet
 from tests.fakes.web_store import MemoryStore
 from web.app import WebSettings, create_app
+from web.burned_routes import BurnedServer
 from web.serving import WebServer, bind
 from web.whep import WhepServer
 
@@ -67,7 +68,7 @@ def serving(token: str | None = None, network: WebRtcConfig | None = None) -> It
         store.configs[STREAM] = StreamConfig(name=STREAM, url="world://street?seed=7")
         street = LiveStreet(store, STREAM)
         whep = WhepServer(street, network=network)
-        app = create_app(WebSettings(token=token), store, whep=whep)
+        app = create_app(WebSettings(token=token), store, whep=whep, burned=BurnedServer(street))
         with bind("127.0.0.1", 0) as listener:
             server = WebServer(app)
             url = f"http://127.0.0.1:{listener.getsockname()[1]}"

@@ -130,26 +130,91 @@ def test_a_bone_needs_both_its_ends_to_be_seen(page: Page) -> None:
     assert found == [[[1, 2], [7, 8]], [[1, 2], [3, 4]]]
 
 
-def test_each_layer_draws_where_it_belongs_and_nowhere_when_it_is_off(page: Page) -> None:
-    drawn = page.evaluate(
+def test_results_that_went_past_a_picture_say_that_it_gets_none(page: Page) -> None:
+    found = page.evaluate(
         """() => {
-          const canvas = document.createElement("canvas");
-          [canvas.width, canvas.height] = [100, 100];
-          const overlay = new Overlay(canvas);
-          const result = {
-            source_hw: [100, 100], keypoint_names: ["left_hip", "left_knee"],
-            semantic: { size_hw: [2, 20], names: ["road"], values: [255, 0], counts: [20, 20] },
-            actions: [{ track_id: 7, name: "sit_down", score: 1 }, { track_id: null, name: "walk", score: 1 }],
-            objects: [{ id: 7, label: "person", score: 1, box_xyxy: [20, 20, 60, 70], mask: null,
-              keypoints: [[30, 30, 1], [30, 60, 1]] }, { id: 8, label: "car", score: 1, box_xyxy: [70, 0, 90, 9] }],
-          };
-          const alpha = (x, y) => canvas.getContext("2d").getImageData(x, y, 1, 1).data[3];
-          return ["skeletons", "ground", "labels", "boxes"].map((layer) => {
-            overlay.draw(result, { layers: new Set([layer]), trails: new Map() });
-            return [alpha(30, 45), alpha(90, 50), alpha(10, 50), alpha(25, 74)].map((value) => value > 0);
-          });
+          const line = new Timeline();
+          const before = line.passed(3600);
+          line.setOrigin(1, 0);
+          for (const seq of [0, 1, 3]) line.add(result(seq));
+          return [before, ...[1, 2, 3, 4].map((seq) => line.passed(seq * 3600))];
         }"""
     )
-    bone, ground = [True, False, False, False], [False, True, False, False]
-    action, nothing = [False, False, False, True], [False] * 4
-    assert drawn == [bone, ground, action, nothing]
+    assert found == [False, False, True, False, False]
+
+
+def test_a_held_picture_is_shown_with_its_result_passed_over_or_late(page: Page) -> None:
+    found = page.evaluate(
+        """async () => {
+          const { HeldPictures } = await import('/ui/held.js');
+          const line = new Timeline(), held = new HeldPictures();
+          line.setOrigin(1, 0);
+          const image = new OffscreenCanvas(8, 8);
+          image.getContext('2d');
+          for (let seq = 0; seq < 5; seq++) held.push(image, seq * 3600, seq * 40, [8, 8]);
+          const told = [];
+          const next = (now) => {
+            const one = held.next(line, now, 1000, () => told.push('skip'));
+            told.push(one ? `${one.stamp / 3600} ${one.verdict}` : 'wait');
+            if (one) held.done(one);
+          };
+          next(500);                       // no result at all, and none is late yet
+          line.add(result(0)); next(500);
+          line.add(result(2)); next(500);  // 1 was never analysed
+          next(900);                       // 3 waits
+          next(1120); next(1120);          // 3 has waited for a second, 4 not yet
+          return [told, held.size, held.canvases];
+        }"""
+    )
+    assert found == [["wait", "0 match", "skip", "2 match", "wait", "3 late", "wait"], 1, 5]
+
+
+def test_what_is_held_is_bounded_in_number_and_pixels(page: Page) -> None:
+    found = page.evaluate(
+        """async () => {
+          const { HeldPictures } = await import('/ui/held.js');
+          const most = ([w, h]) => {
+            const held = new HeldPictures(), image = new OffscreenCanvas(w, h);
+            image.getContext('2d');
+            let n = 0;
+            for (; n < 200; n++) if (held.push(image, n, 0, [w, h])) held.done(held.oldest());
+            return held.canvases;
+          };
+          return [most([320, 180]), most([1920, 1080]), most([3840, 2160])];
+        }"""
+    )
+    assert found == [32, 11, 4]
+
+
+def test_a_tile_is_live_only_if_nothing_speaks_against_it(page: Page) -> None:
+    found = page.evaluate(
+        """async () => {
+          const { whyDown, staleAfterMs } = await import('/ui/liveness.js');
+          const runs = { state: 'RUNNING', live: true, fps: 25 };
+          const usual = { state: runs, trouble: null, silentMs: 100, returning: false };
+          const ask = (more) => whyDown({ ...usual, ...more })?.title;
+          return [
+            ask({}), ask({ silentMs: 2100 }), ask({ silentMs: 2100, returning: true }),
+            ask({ state: { state: 'PAUSED' } }), ask({ state: { ...runs, live: false } }),
+            ask({ trouble: { title: 'No place free', text: '' } }), ask({ state: null }),
+            ask({ state: { ...runs, fps: 1 }, silentMs: 2900 }),
+            ask({ state: { ...runs, fps: 0.01 }, silentMs: 15100 }),
+          ].map((title) => title ?? 'live').concat(staleAfterMs(NaN));
+        }"""
+    )
+    titles = ["live", "No new picture", "Coming back", "PAUSED", "Not live", "No place free", "live"]
+    assert found == [*titles, "live", "No new picture", 2000]
+
+
+def test_tries_grow_rarer_and_a_refusal_is_respected(page: Page) -> None:
+    found = page.evaluate(
+        """async () => {
+          const { pauseMs, troubleOf } = await import('/ui/liveness.js');
+          const middle = () => 0.5;
+          return [[0, 1, 2, 3, 4, 50].map((n) => pauseMs(n, 0, middle)), pauseMs(0, 503, middle),
+            troubleOf('full', 503, 5000), troubleOf('gone', 0, 300)];
+        }"""
+    )
+    assert found[:2] == [[300, 1000, 2000, 4000, 8000, 8000], 5000]
+    assert found[2] == {"title": "No place free", "text": "full; trying again in 5 s"}
+    assert found[3] == {"title": "No connection", "text": "gone; trying again"}

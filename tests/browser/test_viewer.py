@@ -11,6 +11,7 @@ from playwright.sync_api import Page
 
 from streamer.config import StreamConfig
 from tests.browser.conftest import STREAM, LiveSite, Watched, serving, watching
+from tests.browser.painted import NUMBERS
 
 Open = Callable[..., Watched]
 
@@ -26,23 +27,9 @@ COLOURS = """() => {
   return seen.size;
 }"""
 
-# For `count` shown pictures: the number written in the picture's corner and the number of the result drawn over it.
-NUMBERS = """(count) => new Promise((done) => {
-  const video = document.querySelector('video'), player = window.sightline.player, pairs = [];
-  const canvas = new OffscreenCanvas(256, 16), ctx = canvas.getContext('2d', { willReadFrequently: true });
-  const look = () => {
-    ctx.drawImage(video, 0, 0, 256, 16, 0, 0, 256, 16);
-    let number = 0;
-    for (let bit = 0; bit < 16; bit++) if (ctx.getImageData(16 * bit + 8, 8, 1, 1).data[0] > 127) number |= 1 << bit;
-    pairs.push([number, player.drawn?.seq ?? -1]);
-    if (pairs.length < count) video.requestVideoFrameCallback(look); else done(pairs);
-  };
-  video.requestVideoFrameCallback(look);
-})"""
-
 # Opacity of the overlay at the middle of the left edge of each drawn box, and far from any box.
 EDGES = """() => {
-  const canvas = document.querySelector('.sl-tile canvas');
+  const canvas = document.querySelector('.sl-tile canvas:not(.sl-held)');
   const ctx = new OffscreenCanvas(canvas.width, canvas.height).getContext('2d', { willReadFrequently: true });
   ctx.drawImage(canvas, 0, 0);
   const { objects, source_hw: [h, w] } = window.sightline.player.drawn;
@@ -85,11 +72,11 @@ def test_each_picture_carries_the_result_made_from_it(shared: Watched) -> None:
     seen: list[tuple[float, float, Any]] = []
     for _ in range(5):  # a busy machine may stumble for seconds; the first try does on a quiet one
         before = stats(shared.page)
-        pairs = shared.page.evaluate(NUMBERS, 60)
+        pairs = shared.page.evaluate(NUMBERS, [60, None])
         after = stats(shared.page)
         assert pairs[-1][0] > pairs[0][0]
         matched, unmatched = (after[key] - before[key] for key in ("matched", "unmatched"))
-        in_step = sum(number == seq % 65536 for number, seq in pairs) / len(pairs)
+        in_step = sum(number == seq % 65536 for number, seq, _ in pairs) / len(pairs)
         seen.append((in_step, matched / (matched + unmatched), pairs))
         if in_step >= 0.95 and matched >= 0.95 * (matched + unmatched):
             return
@@ -98,7 +85,7 @@ def test_each_picture_carries_the_result_made_from_it(shared: Watched) -> None:
 
 def test_boxes_are_drawn_on_objects_and_layers_can_be_put_away(shared: Watched) -> None:
     page = shared.page
-    for layer in ("labels", "masks", "trails"):
+    for layer in ("labels", "ids", "masks", "trails"):
         page.uncheck(f".sl-layers [name={layer}]")
     found = page.evaluate(EDGES)
     assert found["edges"] and min(found["edges"]) > 60
@@ -106,7 +93,7 @@ def test_boxes_are_drawn_on_objects_and_layers_can_be_put_away(shared: Watched) 
     page.locator("body").press("b")
     assert not page.is_checked(".sl-layers [name=boxes]")
     assert max(page.evaluate(EDGES)["edges"]) == 0
-    for layer in ("boxes", "labels", "masks", "trails"):
+    for layer in ("boxes", "labels", "ids", "masks", "trails"):
         page.check(f".sl-layers [name={layer}]")
 
 

@@ -28,7 +28,7 @@ ONLY_IN = {
             "streamer.sinks.clips",
             "streamer.sinks.evidence_picture",
         ),
-        *("streamer.world", "web.webrtc", "streamer.commands.watching"),
+        *("streamer.world", "web.webrtc", "web.burned", "streamer.commands.watching"),
     ),
     "aiortc": ("web.webrtc", "web.publishing", "streamer.commands.watching"),
     "aioice": ("web.webrtc", "web.ports", "streamer.commands.doctor_ice"),

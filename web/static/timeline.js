@@ -17,6 +17,8 @@ export class Timeline {
   #byStamp = new Map(); // rtp stamp -> result, oldest first
   #waiting = []; // results whose epoch has no origin yet
 
+  #last = null; // the latest stamp that has a result
+
   newest = null;
 
   get size() {
@@ -31,6 +33,7 @@ export class Timeline {
     this.#origins.clear();
     this.#byStamp.clear();
     this.#waiting = [];
+    this.#last = null;
     this.newest = null;
   }
 
@@ -54,6 +57,7 @@ export class Timeline {
     const stamp = uint32(result.pts90k + origin);
     this.#byStamp.delete(stamp); // a replayed message takes the place of its first copy
     this.#byStamp.set(stamp, result);
+    if (this.#last === null || ticksBetween(stamp, this.#last) > 0) this.#last = stamp;
     for (const old of this.#byStamp.keys()) {
       if (ticksBetween(stamp, old) <= KEEP_S * TICKS_PER_S) break;
       this.#byStamp.delete(old);
@@ -68,6 +72,11 @@ export class Timeline {
       if (result) return result;
     }
     return null;
+  }
+
+  /** Whether the results have gone past this frame without one for it: results come in order, so it will get none. */
+  passed(stamp) {
+    return this.#last !== null && ticksBetween(this.#last, stamp) > NEAR.length && !this.exact(stamp);
   }
 
   /** The last result at or before this stamp and its lag in milliseconds; else the newest known (lag null). */

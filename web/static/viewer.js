@@ -182,7 +182,7 @@ class Viewer {
   #key(event) {
     const typing = event.target.closest?.("input:not([type=checkbox]), select, textarea, dialog[open]");
     if (typing || event.ctrlKey || event.metaKey || event.altKey) return;
-    const layer = LAYERS.find((name) => name[0] === event.key);
+    const layer = { o: "actions", e: "attention" }[event.key] ?? LAYERS.find((name) => name[0] === event.key && name[0] !== "a");
     const actions = { a: "add", d: "theme", f: "full", "?": "help" };
     if (layer) this.#layer(layer, !this.layers.has(layer));
     else if (event.key === "w" && this.streams.length > 1) this.pick(WALL);

@@ -1,6 +1,11 @@
-// One WHEP session: offer out, answer in, a video track and a data channel. Says when it ends; never reconnects by itself.
+// One WHEP session: the offer goes out at once, candidates follow as they are found, the answer comes in; a video track and a
+// data channel. Says when it ends; never reconnects by itself.
 
-const GATHER_MS = 1000; // host candidates take a few ms; a missing network must not hold the page
+const ICE_WAIT_MS = 1500; // a server that is slow to name its ICE servers must not hold the picture
+const ICE_FRESH_MS = 60_000; // credentials may be short-lived
+const HEALS_MS = 3000; // "disconnected" is often only a hiccup
+const FRAGMENT = "application/trickle-ice-sdpfrag";
+const NONE = { iceServers: [], iceTransportPolicy: "all" };
 
 /** A refusal with the server's own words; `status` 0 means that the server did not answer. */
 export class WhepError extends Error {
@@ -10,38 +15,73 @@ export class WhepError extends Error {
   }
 }
 
+let asked = null; // {at, settings}: one question for all players of the page
+
+/** The servers to be used, as an RTCConfiguration; none where the server names none. */
+export function iceSettings() {
+  const now = performance.now();
+  if (!asked || now - asked.at > ICE_FRESH_MS) asked = { at: now, settings: askIce() };
+  return asked.settings;
+}
+
+async function askIce() {
+  try {
+    const response = await fetch("/api/v1/ice", { signal: AbortSignal.timeout(ICE_WAIT_MS) });
+    if (!response.ok) return NONE;
+    const { ice_servers: iceServers = [], relay_only: relayOnly = false } = await response.json();
+    return { iceServers, iceTransportPolicy: relayOnly ? "relay" : "all" };
+  } catch {
+    asked = null; // it did not answer: ask again next time
+    return NONE;
+  }
+}
+
 export class WhepSession {
+  #on;
   #location = null;
+  #tag = null;
   #ended = false;
   #timer = null;
+  #found = []; // candidates that wait for their PATCH
+  #telling = false;
+
+  pc = null;
 
   /** `onTrack(stream, receiver)`, `onMessage(object)`, `onEnd(reason)` (at most once). */
   constructor({ onTrack, onMessage, onEnd }) {
-    this.onEnd = onEnd;
-    this.pc = new RTCPeerConnection({ iceServers: [] });
-    this.pc.ontrack = ({ streams, track, receiver }) => onTrack(streams[0] ?? new MediaStream([track]), receiver);
-    this.pc.onconnectionstatechange = () => this.#watch();
-    this.channel = this.pc.createDataChannel("results");
-    this.channel.onmessage = ({ data }) => onMessage(JSON.parse(data));
-    this.channel.onclose = () => this.#end("the server closed the session");
+    this.#on = { onTrack, onMessage, onEnd };
   }
 
   async open(url) {
-    const transceiver = this.pc.addTransceiver("video", { direction: "recvonly" });
-    preferH264(transceiver);
-    await this.pc.setLocalDescription();
-    await gathered(this.pc);
+    const settings = await iceSettings();
     if (this.#ended) return;
+    this.#prepare(settings);
+    await this.pc.setLocalDescription();
     const answer = await this.#post(url, this.pc.localDescription.sdp);
     if (this.#ended) return this.#forget();
     await this.pc.setRemoteDescription({ type: "answer", sdp: answer });
+    this.#tell();
   }
 
   close() {
     this.#ended = true;
     clearTimeout(this.#timer);
-    this.pc.close();
+    this.pc?.close();
     this.#forget();
+  }
+
+  #prepare(settings) {
+    const pc = (this.pc = new RTCPeerConnection(settings));
+    pc.ontrack = ({ streams, track, receiver }) => this.#on.onTrack(streams[0] ?? new MediaStream([track]), receiver);
+    pc.onconnectionstatechange = () => this.#watch();
+    pc.onicecandidate = ({ candidate }) => {
+      this.#found.push(candidate?.candidate ? candidate : null);
+      this.#tell();
+    };
+    const channel = pc.createDataChannel("results");
+    channel.onmessage = ({ data }) => this.#on.onMessage(JSON.parse(data));
+    channel.onclose = () => this.#end("the server closed the session");
+    preferH264(pc.addTransceiver("video", { direction: "recvonly" }));
   }
 
   async #post(url, sdp) {
@@ -55,7 +95,19 @@ export class WhepSession {
     if (response.status !== 201) throw new WhepError(reason(text, response.status), response.status);
     const location = response.headers.get("Location");
     this.#location = location && new URL(location, response.url).href;
+    this.#tag = response.headers.get("ETag");
     return text;
+  }
+
+  /** Send what has been found since the last time; one PATCH at a time keeps them in order. */
+  async #tell() {
+    if (this.#telling || this.#ended || !this.#location || !this.#found.length || !this.pc.remoteDescription) return;
+    this.#telling = true;
+    const body = fragment(this.pc.localDescription.sdp, this.#found.splice(0));
+    const headers = { "Content-Type": FRAGMENT, ...(this.#tag && { "If-Match": this.#tag }) };
+    await fetch(this.#location, { method: "PATCH", headers, body }).catch(() => {}); // if it mattered, ICE fails and says so
+    this.#telling = false;
+    this.#tell();
   }
 
   #forget() {
@@ -67,35 +119,32 @@ export class WhepSession {
     clearTimeout(this.#timer);
     const state = this.pc.connectionState;
     if (state === "failed" || state === "closed") this.#end("the connection was lost");
-    // "disconnected" heals itself when it was only a hiccup
-    if (state === "disconnected") this.#timer = setTimeout(() => this.#end("the connection was lost"), 3000);
+    if (state === "disconnected") this.#timer = setTimeout(() => this.#end("the connection was lost"), HEALS_MS);
   }
 
   #end(why) {
     if (this.#ended) return;
     this.close();
-    this.onEnd(why);
+    this.#on.onEnd(why);
   }
 }
 
-function preferH264(transceiver) {
-  const codecs = RTCRtpReceiver.getCapabilities("video").codecs;
-  const h264 = codecs.filter(({ mimeType }) => mimeType === "video/H264");
-  if (!h264.length) throw new WhepError("this browser cannot play H.264", 415);
-  const repair = codecs.filter(({ mimeType }) => mimeType === "video/rtx");
-  transceiver.setCodecPreferences([...h264, ...repair]);
+/** A trickle fragment (RFC 8840) of these candidates; null among them ends them. */
+export function fragment(sdp, candidates) {
+  const line = (name) => new RegExp(`^${name}.*$`, "m").exec(sdp)?.[0].trim();
+  const lines = [line("a=ice-ufrag:"), line("a=ice-pwd:"), line("m="), line("a=mid:")];
+  for (const candidate of candidates) lines.push(candidate ? `a=${candidate.candidate}` : "a=end-of-candidates");
+  return lines.filter(Boolean).join("\r\n") + "\r\n";
 }
 
-function gathered(pc) {
-  if (pc.iceGatheringState === "complete") return Promise.resolve();
-  return new Promise((resolve) => {
-    const timer = setTimeout(resolve, GATHER_MS);
-    pc.addEventListener("icegatheringstatechange", () => {
-      if (pc.iceGatheringState !== "complete") return;
-      clearTimeout(timer);
-      resolve();
-    });
-  });
+/** H.264 first, since cameras speak it and it passes through; VP8 behind it for browsers that lack it. */
+function preferH264(transceiver) {
+  const { codecs } = RTCRtpReceiver.getCapabilities("video");
+  const of = (name) => codecs.filter(({ mimeType }) => mimeType.toLowerCase() === `video/${name}`);
+  const whole = ({ sdpFmtpLine = "" }) => /packetization-mode=1/.test(sdpFmtpLine);
+  const h264 = of("h264").sort((a, b) => whole(b) - whole(a));
+  if (!h264.length && !of("vp8").length) throw new WhepError("this browser can play neither H.264 nor VP8", 415);
+  transceiver.setCodecPreferences([...h264, ...of("vp8"), ...of("rtx")]);
 }
 
 function reason(text, status) {
