@@ -11,6 +11,7 @@ import threading
 from collections.abc import Callable, Iterator, Sequence
 from fractions import Fraction
 from functools import partial
+from types import SimpleNamespace
 from typing import Any, Final, Protocol, TypeVar, cast
 
 import av
@@ -19,6 +20,7 @@ from av.packet import Packet
 from av.video.codeccontext import VideoCodecContext
 from av.video.frame import VideoFrame
 from av.video.reformatter import VideoReformatter
+from av.video.stream import VideoStream
 
 from streamer.addresses import published_name
 from streamer.client import Publication, PublishedPacket
@@ -28,6 +30,7 @@ from streamer.errors import SourceCode, SourceError, StoreError
 from streamer.ports import PictureTap, SourceInfo
 from streamer.sources.connection import SourceSpec
 from streamer.sources.fitting import laid
+from streamer.sources.packets import Packets
 from streamer.sources.timeline import Thinner, Timeline
 from streamer.sources.video import MAX_BAD_RUN, resized
 from streamer.types import TICKS_90K, Fit, Frame, FrameRef, Hw
@@ -94,6 +97,7 @@ class PublishedSource:
         self._began: Sequence[PublishedPacket] = ()
         self._decoder: VideoCodecContext | None = None
         self._next_index: int | None = None
+        self._passing: Packets | None = None
         self._bad_run = 0
         self.skipped = 0
         self.caught_up = 0
@@ -125,7 +129,7 @@ class PublishedSource:
 
     def _size(self, key: PublishedFrame) -> Hw:
         """Height and width of a key frame, found by decoding it."""
-        decoder = self._start_decoder(key.codec)
+        decoder = self._new_decoder(key.codec)
         try:
             picture = next(iter([*decoder.decode(Packet(key.data)), *decoder.decode(None)]), None)
         except av.error.FFmpegError:
@@ -185,7 +189,8 @@ class PublishedSource:
                     ref = FrameRef(
                         self._spec.name, self._epoch, seq, pts, TIME_BASE, *self._stamps(arrival.wall_ns)
                     )
-                    self._pass_on(ref, picture, arrival)
+                    if self._passing is not None:
+                        self._passing.offer(ref, picture)
                     if not analysed:
                         self.caught_up += not is_now
                         self.thinned += is_now
@@ -264,24 +269,30 @@ class PublishedSource:
             self._ask()
             return []
         self._bad_run = 0
+        if self._passing is not None:
+            self._passing.keep(packet, frame)
         return [(picture, cast(PublishedFrame, picture.opaque) or frame) for picture in pictures]
-
-    def _pass_on(self, ref: FrameRef, picture: VideoFrame, arrival: PublishedFrame) -> None:
-        """Offer the packet as it came to viewers' tap, where it is one that takes packets."""
 
     def _stamps(self, wall_ns: int) -> tuple[int, int]:
         """(captured_ns, wall_ns): when it came to this server, on this host's monotonic clock and as Unix time."""
         age_ns = min(max(0, self._clock.wall_ns() - wall_ns), int(MAX_AGE_S * 1e9))
         return self._clock.monotonic_ns() - age_ns, wall_ns
 
-    def _start_decoder(self, codec: str) -> VideoCodecContext:
+    def _new_decoder(self, codec: str) -> VideoCodecContext:
         known = _CODECS.get(codec)
         if known is None:
             raise self._error(SourceCode.CODEC_UNSUPPORTED, f"{codec} is published", "publish H.264 or VP8")
         decoder = cast(VideoCodecContext, av.CodecContext.create(known, "r"))
         # One thread, as for cameras: more would hold pictures back.
         decoder.thread_type, decoder.thread_count, decoder.copy_opaque = "SLICE", 1, True
+        return decoder
+
+    def _start_decoder(self, codec: str) -> VideoCodecContext:
+        decoder = self._new_decoder(codec)
         self._decoder = decoder
+        if self._tap is not None:
+            one = cast(VideoStream, SimpleNamespace(codec_context=decoder))
+            self._passing = Packets(self._tap, one, played_in_time=True)
         return decoder
 
     # ------------------------------------------------------------------------------------------------ the store

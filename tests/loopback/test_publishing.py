@@ -1,18 +1,13 @@
-"""From a publisher through a real Redis to frames and a viewer: aiortc, FFmpeg's own WHIP muxer, a second life."""
+"""From a publisher through a real Redis to frames: what aiortc sends, and its second life."""
 
 from __future__ import annotations
 
 import asyncio
-import subprocess
-import sys
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
 from itertools import pairwise
-from pathlib import Path
 from typing import Any
 
-import av
 import pytest
 import redis
 
@@ -24,8 +19,6 @@ from streamer.sources import open_source
 from streamer.wire import keys
 from tests.fakes.publishers import HW, Camera, bar_at, published, until
 from tests.fakes.sources import Spec
-from web.app import WebSettings, create_app
-from web.serving import WebServer, bind
 from web.whip import WhipServer
 
 
@@ -147,68 +140,3 @@ def test_places_in_redis(redis_url: str) -> None:
             assert not (await store.publish("desk", "b", 2, [], **keep)).asked
 
     asyncio.run(scene())
-
-
-@contextmanager
-def serving(redis_url: str) -> Iterator[str]:
-    """The whole web process but for its viewers, on a port."""
-    started = threading.Event()
-    found: list[tuple[str, WebServer]] = []
-
-    async def main() -> None:
-        store = AsyncClient(redis_url)
-        app = create_app(WebSettings(), store, whip=WhipServer(store))
-        with bind("127.0.0.1", 0) as listener:
-            server = WebServer(app)
-            found.append((f"http://127.0.0.1:{listener.getsockname()[1]}", server))
-            started.set()
-            await server.serve(sockets=[listener])
-
-    thread = threading.Thread(target=lambda: asyncio.run(main()))
-    thread.start()
-    assert started.wait(20)
-    yield found[0][0]
-    found[0][1].should_exit = True
-    thread.join(20)
-    assert not thread.is_alive()
-
-
-PUBLISH = """
-import sys, time
-from fractions import Fraction
-import av, numpy as np
-out = av.open(sys.argv[1], "w", format="whip", options={"handshake_timeout": "15000"})
-video = out.add_stream("libx264", rate=25, options={"tune": "zerolatency", "preset": "ultrafast", "g": "25", "bf": "0"})
-video.width, video.height, video.pix_fmt = 256, 144, "yuv420p"
-began = time.monotonic()
-for i in range(int(sys.argv[2])):
-    picture = np.full((144, 256, 3), 60, np.uint8)
-    picture[:, i * 4 % 200 : i * 4 % 200 + 40] = 220
-    frame = av.VideoFrame.from_ndarray(picture, format="rgb24")
-    frame.pts, frame.time_base = i, Fraction(1, 25)
-    for packet in video.encode(frame):
-        out.mux(packet)
-    time.sleep(max(0.0, began + i / 25 - time.monotonic()))
-out.close()
-"""
-
-
-@pytest.mark.skipif("whip" not in av.formats_available, reason="this build of FFmpeg has no WHIP muxer")
-def test_ffmpegs_own_muxer_publishes(redis_url: str, tmp_path: Path) -> None:
-    """The muxer that FFmpeg has since version 8, here the one in PyAV's wheel, in a process of its own."""
-    raw = redis.Redis.from_url(redis_url)
-    raw.flushall()
-    script = tmp_path / "publish.py"
-    script.write_text(PUBLISH)
-    with serving(redis_url) as url, Reader(redis_url, "ffmpeg") as reader:
-        done = subprocess.run(
-            [sys.executable, str(script), f"{url}/ffmpeg/whip", "75"],
-            capture_output=True,
-            text=True,
-            timeout=60,
-        )
-        assert done.returncode == 0, done.stderr[-2000:]
-        assert len(reader.epochs) == 1
-        assert len(reader.frames) > 40
-        assert moves(reader.frames), reader.frames
-    assert raw.hexists(keys.STREAMS, "ffmpeg"), "with no token the stream is made"
