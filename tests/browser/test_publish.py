@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import threading
 from collections.abc import Callable, Iterator
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -70,7 +71,7 @@ def test_a_webcam_is_published_and_let_go(site: tuple[str, str], tool: Callable[
         pictures, codec, size = frames(redis_url, 20)
         assert codec in ("h264", "vp8")
         assert 0 < size[1] <= 1280 and 0 < size[0] <= 720
-        changed = [np.abs(a.astype(int) - b).max() for a, b in zip(pictures, pictures[1:], strict=False)]
+        changed = [np.abs(a.astype(int) - b).max() for a, b in pairwise(pictures)]
         assert sum(step > 20 for step in changed) > 10, "the fake camera's picture moves"
         refusal = page.evaluate(
             """async () => {
