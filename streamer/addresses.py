@@ -14,9 +14,11 @@ from pydantic_core import PydanticCustomError
 
 from streamer.errors import ConfigError
 
-SCHEMES = ("rtsp", "rtsps", "http", "https", "file", "device", "world")
+SCHEMES = ("rtsp", "rtsps", "http", "https", "file", "device", "world", "whip")
 NETWORK_SCHEMES = frozenset({"rtsp", "rtsps", "http", "https"})
 
+# As names of streams are (streamer.config has the same, one floor up).
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}")
 _SCHEME = re.compile(r"^([A-Za-z][A-Za-z0-9+.-]*):")
 _CREDENTIALS = re.compile(r"(?<=//)[^/?#]*@")
 _SECRET_QUERY = re.compile(r"(?i)([?&][^=&#]*(?:pass|pwd|token|secret|key|auth|sig)[^=&#]*=)[^&#]*")
@@ -48,6 +50,12 @@ def local_file(url: str) -> Path | None:
     return Path(rest[2:] if rest.startswith("//") else rest).expanduser()
 
 
+def published_name(url: str, stream: str) -> str | None:
+    """The name that `whip://NAME` is published under, `stream` where NAME is left out; None for other urls."""
+    scheme, colon, name = url.partition("://")
+    return (name or stream) if colon and scheme.lower() == "whip" else None
+
+
 def checked_url(url: str) -> str:
     """The same URL; raises PydanticCustomError (what — mend) if no stream can have it. Nothing is opened."""
 
@@ -77,6 +85,11 @@ def checked_url(url: str) -> str:
             ) from None
         if not host:
             raise refuse("the address names no host", f"write {name}://host/path")
+    if name == "whip" and not _NAME.fullmatch(published_name(url, "own") or ""):
+        raise refuse(
+            "what is published has a name like a stream's, and nothing behind it",
+            "write whip://NAME or whip://",
+        )
     if name == "world" and not url.lower().startswith("world://street"):
         raise refuse("the world has no such place", "write world://street?seed=7")
     return url

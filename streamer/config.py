@@ -84,7 +84,8 @@ class StreamConfig(Strict):
         AfterValidator(checked_url),
         Field(
             repr=False,
-            description="rtsp(s)://…, http(s)://… (file or HLS), a file, /dev/video0, world://street?seed=7",
+            description="rtsp(s)://…, http(s)://… (file or HLS), a file, /dev/video0, world://street?seed=7; "
+            "whip://NAME for what is published to POST /NAME/whip (whip:// for the stream's own name)",
         ),
     ]
     task: Annotated[Literal["track"], Field(description="What to do with each picture")] = "track"

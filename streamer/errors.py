@@ -46,6 +46,7 @@ class SourceCode(StrEnum):
     CODEC_UNSUPPORTED = "STREAM_CODEC_UNSUPPORTED"
     INVALID = "STREAM_INVALID"
     LOST = "STREAM_LOST"
+    WAITING = "STREAM_WAITING"  # nobody publishes to it yet; nothing is wrong
 
 
 class SourceError(SightlineError):

@@ -191,14 +191,15 @@ class StreamRunner:
         while not self._stopping.is_set():
             outcome = self._connect_and_read()
             good = self._now.began_ns and self._age_s(self._now.began_ns) > GOOD_AFTER_S
-            tries = 0 if good else tries + 1
+            waiting = outcome.code == SourceCode.WAITING  # for a publisher: nothing has failed
+            tries = 0 if good or waiting else tries + 1
             if self._stopping.is_set():
                 break
             self._come_down(outcome)
             if outcome.state is StreamState.ENDED:
                 return
             slow = outcome.state is StreamState.ERROR
-            self._all.metrics.reconnects.add(1, self.spec.name, outcome.code)
+            self._all.metrics.reconnects.add(float(not waiting), self.spec.name, outcome.code)
             pause_s = (SLOW_RETRY if slow else RETRY).delay_s(max(0, tries - 1))
             if self._all.clock.wait(self._stopping, pause_s):
                 break
@@ -297,7 +298,8 @@ class StreamRunner:
         """Tell it once: a stream that was never up, or is tried for the tenth time, has nothing new to say."""
         if self._abandoned:
             return
-        news = self._announced is EventKind.UP or (self._announced is None and not self._stopping.is_set())
+        quiet = self._stopping.is_set() or outcome.code == SourceCode.WAITING
+        news = self._announced is EventKind.UP or (self._announced is None and not quiet)
         if news:
             if self._announced is None and self._fresh_epoch is not None:
                 # Its `down` uses this epoch up; with the next one the ids of both stay apart.

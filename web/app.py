@@ -77,6 +77,17 @@ class Pictures(Protocol):
     async def aclose(self) -> None: ...
 
 
+class Whip(Protocol):
+    """Publishing: the WHIP routes and what is counted of them."""
+
+    @property
+    def router(self) -> APIRouter: ...
+
+    def families(self) -> list[dict[str, Any]]: ...
+
+    async def aclose(self) -> None: ...
+
+
 class WebMetrics:
     """What this process counts of itself."""
 
@@ -94,10 +105,11 @@ def create_app(
     store: Store,
     *,
     whep: Whep | None = None,
+    whip: Whip | None = None,
     burned: Pictures | None = None,
     clock: Clock | None = None,
 ) -> FastAPI:
-    """The application. `store`, `whep` and `burned` live as long as it does: all are closed at its end.
+    """The application. `store` and all that serves live as long as it does: they are closed at its end.
 
     Raises ConfigError if others could reach `settings.host` without a token.
     """
@@ -112,6 +124,8 @@ def create_app(
         async with viewer.running():
             yield
         stopping.set()
+        if whip is not None:
+            await whip.aclose()
         if whep is not None:
             await whep.aclose()
         if burned is not None:
@@ -133,17 +147,19 @@ def create_app(
     def viewers(stream: str) -> int | None:
         return None if whep is None else whep.viewers(stream)
 
-    app.include_router(ice_routes(settings.webrtc))
     surroundings = Surroundings(
         store, clock, settings.media_root, viewers, stopping, stream_hosts=settings.stream_hosts
     )
     app.include_router(router(surroundings))
     app.include_router(me.router())
+    app.include_router(ice_routes(settings.webrtc))
     app.include_router(evidence_router(store, clock, settings.evidence))
     app.include_router(why_router(store))
-    _add_probes(app, store, clock, viewer, metrics, whep)
+    _add_probes(app, store, clock, viewer, metrics, whep, whip)
     if whep is not None:
         app.include_router(whep.router)
+    if whip is not None:
+        app.include_router(whip.router)
     if burned is not None:
         app.include_router(burned.router)
     app.mount("/ui", StaticFiles(directory=FOLDER), name="ui")
@@ -156,7 +172,13 @@ def create_app(
 
 
 def _add_probes(
-    app: FastAPI, store: Store, clock: Clock, viewer: Viewer, metrics: WebMetrics, whep: Whep | None
+    app: FastAPI,
+    store: Store,
+    clock: Clock,
+    viewer: Viewer,
+    metrics: WebMetrics,
+    whep: Whep | None,
+    whip: Whip | None,
 ) -> None:
     @app.get("/healthz", tags=["probes"], summary="This process is alive")
     async def healthz() -> dict[str, Any]:
@@ -187,6 +209,7 @@ def _add_probes(
             for config in await store.streams():
                 metrics.viewers.set(whep.viewers(config.name) or 0, config.name)
         families = orjson.loads((await store.worker()).get("metrics") or "[]")
+        families += [] if whip is None else whip.families()
         return Response(metrics.text() + prometheus_text(families), media_type="text/plain; version=0.0.4")
 
 

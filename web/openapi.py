@@ -13,13 +13,17 @@ from web.burned_routes import BurnedServer
 from web.feed import VideoStore
 from web.store import Store
 from web.whep import WhepServer
+from web.whip import PublishStore, WhipServer
 
 
 def document() -> dict[str, Any]:
     """The OpenAPI document of all routes. Nothing is opened: no route is called."""
     nothing = object()
     video = cast(VideoStore, nothing)
-    app = create_app(WebSettings(), cast(Store, nothing), whep=WhepServer(video), burned=BurnedServer(video))
+    whip = WhipServer(cast(PublishStore, nothing))
+    app = create_app(
+        WebSettings(), cast(Store, nothing), whep=WhepServer(video), whip=whip, burned=BurnedServer(video)
+    )
     return app.openapi()
 
 

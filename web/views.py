@@ -20,7 +20,7 @@ from streamer.types import StreamState
 T = TypeVar("T")
 
 HEARTBEAT_FRESH_S = 5.0
-SourceKind = Literal["world", "rtsp", "http", "file", "device"]
+SourceKind = Literal["world", "rtsp", "http", "file", "device", "whip"]
 
 
 class EventScoreView(BaseModel):
@@ -171,7 +171,7 @@ def source_kind(url: str) -> SourceKind:
     scheme = url.partition(":")[0].lower()
     if scheme in NETWORK_SCHEMES:
         return "rtsp" if scheme.startswith("rtsp") else "http"
-    return "world" if scheme == "world" else "device"
+    return "world" if scheme == "world" else "whip" if scheme == "whip" else "device"
 
 
 def _state_view(fields: Mapping[str, str], *, worker_alive: bool, now_ns: int) -> StateView:

@@ -145,7 +145,7 @@ class WhepServer:
 
         @router.post("/{stream}/whep", status_code=201, summary="Watch a stream: offer in, answer out (WHEP)")
         async def post(stream: str, request: Request) -> Response:
-            offer = await _text(request, "application/sdp")
+            offer = await body_text(request, "application/sdp")
             peer, answer = await self.open_session(stream, offer)
             headers = {
                 "Location": f"/{stream}/whep/{peer.session}",
@@ -167,7 +167,7 @@ class WhepServer:
         @router.patch("/{stream}/whep/{session}", status_code=204, summary="More candidates (trickle ICE)")
         async def patch(stream: str, session: str, request: Request) -> Response:
             peer = self._session(stream, session)
-            body = await _text(request, FRAGMENT)
+            body = await body_text(request, FRAGMENT)
             tag = request.headers.get("if-match")
             # A session has one ICE session all its life, so a missing tag leaves no doubt; many players send none.
             if tag is not None and tag not in ("*", f'"{session}"'):
@@ -206,7 +206,7 @@ def _refusal(error: BaseException) -> BaseException:
     return error
 
 
-async def _text(request: Request, kind: str) -> str:
+async def body_text(request: Request, kind: str) -> str:
     """The body, if it is of this media type and of sane size."""
     given = request.headers.get("content-type", "").partition(";")[0].strip().lower()
     if given != kind:

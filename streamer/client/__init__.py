@@ -7,6 +7,20 @@ from streamer.client.asynchronous import AsyncClient, AsyncEvents
 from streamer.client.calls import Page, VideoPacket
 from streamer.client.cursor import Cursor
 from streamer.client.evidence import Evidence
+from streamer.client.publishing import Publication, PublishedFrame, PublishedPacket, Receipt
 from streamer.client.sync import Client, Events
 
-__all__ = ["AsyncClient", "AsyncEvents", "Client", "Cursor", "Events", "Evidence", "Page", "VideoPacket"]
+__all__ = [
+    "AsyncClient",
+    "AsyncEvents",
+    "Client",
+    "Cursor",
+    "Events",
+    "Evidence",
+    "Page",
+    "Publication",
+    "PublishedFrame",
+    "PublishedPacket",
+    "Receipt",
+    "VideoPacket",
+]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Iterable, Mapping
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
 from types import TracebackType
 from typing import Any, TypeVar
 
@@ -13,12 +13,13 @@ from redis import asyncio as redis_asyncio
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 
-from streamer.client import calls, pages, why
+from streamer.client import calls, pages, publishing, why
 from streamer.client import evidence as kept
 from streamer.client.calls import Call, Page, VideoPacket
 from streamer.client.cursor import Cursor
 from streamer.client.evidence import Evidence
 from streamer.client.follow import Follower, Fresh
+from streamer.client.publishing import PublishedFrame, Receipt
 from streamer.client.sync import BLOCK_MS, IDLE_S, SOCKET_TIMEOUT_S, check_url, store_error
 from streamer.client.wanted import Wanted
 from streamer.config import StreamConfig
@@ -284,6 +285,30 @@ class AsyncClient:
     async def request_keyframe(self, stream: str, codec: str = "h264") -> None:
         """Ask for a key frame soon; a camera whose packets pass through untouched cannot be asked."""
         await self.run(calls.request_keyframe(stream, codec))
+
+    # ------------------------------------------------------------------------------------------------ publishers
+
+    async def claim_publication(self, name: str, session: str, ttl_ms: int) -> int:
+        """Become the publisher of `name`: the publication's number, or 0 if somebody else is."""
+        return await self.run(publishing.claim(name, session, ttl_ms))
+
+    async def publish(
+        self,
+        name: str,
+        session: str,
+        number: int,
+        frames: Sequence[PublishedFrame],
+        *,
+        keep_from: str | None,
+        ttl_ms: int | None,
+    ) -> Receipt:
+        """Add packets, forget those before `keep_from`, and stay the publisher for `ttl_ms` more."""
+        call = publishing.publish(name, session, number, frames, keep_from=keep_from, ttl_ms=ttl_ms)
+        return await self.run(call)
+
+    async def end_publication(self, name: str, session: str, number: int) -> None:
+        """Say to readers that the publication is over, and give the place back."""
+        await self.run(publishing.end(name, session, number))
 
     # ---------------------------------------------------------------------------------------------------- why
 

@@ -26,6 +26,7 @@ Entries = list[tuple[EntryId, Mapping[bytes, bytes]]]
 # Packets older than this are a leftover of somebody who watched before.
 _FRESH_MS: Final = 2000
 _MOST_ENTRIES: Final = 256
+ASK_TTL_S: Final = 3
 # Only if it still is what it was: two who change a stream at once must not undo each other, nor bring it back.
 _SWAP: Final = """
 if redis.call('HGET', KEYS[1], ARGV[1]) ~= ARGV[2] then return 0 end
@@ -139,7 +140,8 @@ def keep_watched(stream: str, ttl_s: int, codec: str = "h264") -> Call[None]:
 
 
 def request_keyframe(stream: str, codec: str = "h264") -> Call[None]:
-    yield [_said("keyframe", stream, codec)]
+    # A publisher's packets may pass through as they are: then it is the publisher who can make one.
+    yield [_said("keyframe", stream, codec), ("SET", keys.publisher_asked(stream), "1", "EX", ASK_TTL_S)]
 
 
 def latest_result(stream: str) -> Call[bytes | None]:

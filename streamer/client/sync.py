@@ -13,12 +13,13 @@ from redis.backoff import NoBackoff
 from redis.retry import Retry
 
 from streamer.addresses import redact_url
-from streamer.client import calls, pages
+from streamer.client import calls, pages, publishing
 from streamer.client import evidence as kept
 from streamer.client.calls import Call, Page, VideoPacket
 from streamer.client.cursor import Cursor
 from streamer.client.evidence import Evidence
 from streamer.client.follow import Follower, Fresh
+from streamer.client.publishing import Publication, PublishedPacket
 from streamer.client.wanted import Wanted
 from streamer.config import StreamConfig
 from streamer.errors import StoreError, WireError
@@ -248,6 +249,18 @@ class Client:
     def request_keyframe(self, stream: str) -> None:
         """Ask for a key frame soon."""
         self.run(calls.request_keyframe(stream))
+
+    def publication(self, name: str) -> Publication | None:
+        """What is published (WHIP) under this name now; None if nobody publishes."""
+        return self.run(publishing.publication(name))
+
+    def read_published(self, name: str, after: str, block_ms: int) -> list[PublishedPacket]:
+        """Published packets after the id, waiting up to `block_ms` for the first."""
+        return self.run(publishing.read(name, after, block_ms))
+
+    def ask_publisher(self, name: str) -> None:
+        """Ask who publishes for a key frame."""
+        self.run(publishing.ask(name))
 
     def run(self, call: Call[T]) -> T:
         """Drive one call to its outcome."""

@@ -83,10 +83,14 @@ def _unknown_to_models(streams: list[StreamConfig]) -> list[Found]:
 
 
 def _open(stream: StreamConfig) -> Found:
+    from streamer.addresses import published_name
     from streamer.clock import SystemClock
     from streamer.errors import SourceError
     from streamer.sources import open_source
 
+    if published_name(stream.url, stream.name) is not None:
+        # It comes to a running server; there is nothing to be opened here.
+        return Found(stream.name, stream.safe_url, codec="published")
     started = time.monotonic()
     try:
         source = open_source(stream, epoch=0, input_hw=PROBE_HW, clock=SystemClock(), tap=None)

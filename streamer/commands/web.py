@@ -49,6 +49,7 @@ def web(
         from web.ports import MediaLoop
         from web.serving import WebServer
         from web.whep import WhepServer
+        from web.whip import WhipServer
 
         async def serve() -> None:
             store = AsyncClient(redis_url)
@@ -65,7 +66,8 @@ def web(
                 evidence=told.evidence,
             )
             whep = WhepServer(store, network=told.webrtc, max_viewers=told.max_viewers)
-            app = create_app(settings, store, whep=whep, burned=BurnedServer(store))
+            whip = WhipServer(store, network=told.webrtc)
+            app = create_app(settings, store, whep=whep, whip=whip, burned=BurnedServer(store))
             await WebServer(app, proxies=told.trusted_proxies).serve(sockets=[listener])
 
         with asyncio.Runner(loop_factory=lambda: MediaLoop(told.webrtc.ports)) as runner:

@@ -11,6 +11,7 @@ import signal
 import sys
 import threading
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -129,6 +130,7 @@ def run(
     `on_made` is given what to call after `stop` was set, so that it is seen at once.
     """
     from engines.zoo import open_engine, task_for
+    from streamer.client import Client
     from streamer.clock import SystemClock
     from streamer.commands.why import Whys
     from streamer.commands.worker_evidence import Evidence
@@ -193,7 +195,7 @@ def run(
     models = Models(make_pipeline)
     surroundings = Surroundings(
         pipeline_for=models.pipeline_for,
-        open_source=open_source,
+        open_source=partial(open_source, publications=lambda: Client(redis_url)),
         publisher=publisher,
         epochs=sink,
         states=sink,

@@ -24,6 +24,7 @@ SCHEMES = (
     "device:N",
     "/dev/videoN",
     "world://",
+    "whip://NAME",
 )
 
 _PORTS = {"rtsp": 554, "rtsps": 322, "http": 80, "https": 443}
@@ -37,6 +38,7 @@ class Kind(Enum):
     FILE = "file"
     DEVICE = "device"
     WORLD = "world"
+    WHIP = "whip"
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,6 +65,8 @@ def parse_address(url: str, *, where: str = "") -> Address:
         raise bad("the url is empty", f"use one of {', '.join(SCHEMES)}")
     if scheme == "world":
         return Address(Kind.WORLD, text, text)
+    if scheme == "whip":
+        return Address(Kind.WHIP, text, text)
     if scheme in _PORTS:
         try:
             parts = urlsplit(text)

@@ -178,9 +178,7 @@ class VideoSource:
                         self.thinned += 1
                         continue
                     source_hw = picture.height, picture.width
-                    image = laid(
-                        partial(_resized, reformatter, picture), source_hw, self._input_hw, self._fit
-                    )
+                    image = laid(partial(resized, reformatter, picture), source_hw, self._input_hw, self._fit)
                     decoded_ns = self._clock.monotonic_ns()
                     if self._tap is not None and self._tap.wanted:
                         self._tap.offer(ref, picture)
@@ -306,7 +304,7 @@ class VideoSource:
         return source_error(self._address, code, what, where=self._where, mend=mend)
 
 
-def _resized(reformatter: VideoReformatter, picture: VideoFrame, hw: Hw) -> U8:
+def resized(reformatter: VideoReformatter, picture: VideoFrame, hw: Hw) -> U8:
     """uint8 (H, W, 3) RGB, read-only: a view of swscale's own output, no copy."""
     height, width = hw
     # One thread: swscale's default is one per core, which costs more than it gains at this size.

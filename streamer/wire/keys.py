@@ -52,8 +52,24 @@ def watch(stream: str, codec: str = "h264") -> str:
 
 
 def published(stream: str) -> str:
-    """Stream of packets that a publisher (WHIP) sends: d, k, p (90 kHz), c (codec), n (publication, +1 a session)."""
+    """Stream of packets that a publisher (WHIP) sends: d, k, p (90 kHz), c (codec), n (publication, +1 a session),
+    i (0, 1, … within it: a gap is a loss), w (Unix ns of arrival); at its end one entry of n and end."""
     return f"sl:{{{stream}}}:published"
+
+
+def publication(stream: str) -> str:
+    """The number of the last publication."""
+    return f"sl:{{{stream}}}:publication"
+
+
+def publisher(stream: str) -> str:
+    """The session that publishes; gone soon after it fell silent."""
+    return f"sl:{{{stream}}}:publisher"
+
+
+def publisher_asked(stream: str) -> str:
+    """Exists for a moment when a reader asked the publisher for a key frame."""
+    return f"sl:{{{stream}}}:publisher:asked"
 
 
 def evidence(stream: str, event: str) -> str:

@@ -30,7 +30,7 @@ ONLY_IN = {
         ),
         *("streamer.world", "web.webrtc", "web.burned", "streamer.commands.watching"),
     ),
-    "aiortc": ("web.webrtc", "streamer.commands.watching"),
+    "aiortc": ("web.webrtc", "web.publishing", "streamer.commands.watching"),
     "aioice": ("web.webrtc", "web.ports", "streamer.commands.doctor_ice"),
     "redis": (
         *("streamer.sinks.redis", "streamer.sinks.redis_link", "streamer.sinks.redis_events"),
