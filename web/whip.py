@@ -1,6 +1,6 @@
 """WHIP (RFC 9725): how video is published. POST an offer, get the answer; PATCH candidates; DELETE at the end.
 
-A browser, OBS, ffmpeg or GStreamer sends; the packets go to Redis as they came, and a worker reads them like any camera
+A browser or another publisher sends; the packets go to Redis as they came, and a worker reads them like any camera
 (`whip://NAME`). One publisher a stream: a second is refused while the first sends, and takes its place when it has been
 silent for three seconds. Who vanished without a word is ended within ten.
 """

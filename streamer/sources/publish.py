@@ -1,4 +1,4 @@
-"""What somebody publishes to this server (WHIP: a browser, OBS, ffmpeg, GStreamer), read as any camera is.
+"""What somebody publishes to this server by WHIP (a browser, or another publisher), read as any camera is.
 
 The web process writes encoded packets to Redis; here they are decoded. One connection is one publication: it begins at
 the last key frame that is kept, goes on while packets come, and is lost when the publisher ends, falls silent or is
