@@ -23,10 +23,9 @@ def udp_range(text: str) -> range:
     return ports
 
 
-def _checked_range(text: str | None) -> str | None:
+def _checked_range(text: str) -> str:
     try:
-        if text is not None:
-            udp_range(text)
+        udp_range(text)
     except ValueError:
         raise _refusal("no range of ports", "write 1 to 65535, the lower end first") from None
     return text
@@ -56,10 +55,13 @@ class WebRtcConfig(Strict):
     """The media's way to and from browsers."""
 
     udp_ports: Annotated[
-        str | None,
-        AfterValidator(_checked_range),
+        Annotated[
+            str,
+            Field(pattern=r"^\d{1,5}(-\d{1,5})?$"),
+            AfterValidator(_checked_range),
+        ]
+        | None,
         Field(
-            pattern=r"^\d{1,5}(-\d{1,5})?$",
             description="One port, shared by all viewers, or a range such as 50000-50100 with a port for each; "
             "default: any",
         ),

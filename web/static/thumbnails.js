@@ -6,7 +6,7 @@ import { el } from "./dom.js";
 
 const AT_ONCE = 3;
 const WAIT_MS = 250; // a row that is scrolled past costs nothing
-const MISSES = 3; // so many missing pictures of a camera, and it is not asked for a while
+const MISSES = 8; // so many missing pictures of a camera, and it is not asked for a while
 const PAUSE_MS = 60_000;
 const MARGIN = 0.35; // of the box, around it
 
