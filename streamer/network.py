@@ -57,12 +57,13 @@ class WebRtcConfig(Strict):
 
     udp_ports: Annotated[
         str | None,
-        AfterValidator(_checked_range),
+        # the pattern first: behind a validator pydantic would hold it against None, too
         Field(
             pattern=r"^\d{1,5}(-\d{1,5})?$",
             description="One port, shared by all viewers, or a range such as 50000-50100 with a port for each; "
             "default: any",
         ),
+        AfterValidator(_checked_range),
     ] = None
     hosts: Annotated[
         tuple[Annotated[str, Field(min_length=1)], ...],
