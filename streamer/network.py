@@ -23,9 +23,10 @@ def udp_range(text: str) -> range:
     return ports
 
 
-def _checked_range(text: str) -> str:
+def _checked_range(text: str | None) -> str | None:
     try:
-        udp_range(text)
+        if text is not None:
+            udp_range(text)
     except ValueError:
         raise _refusal("no range of ports", "write 1 to 65535, the lower end first") from None
     return text
@@ -55,16 +56,14 @@ class WebRtcConfig(Strict):
     """The media's way to and from browsers."""
 
     udp_ports: Annotated[
-        Annotated[
-            str,
-            Field(pattern=r"^\d{1,5}(-\d{1,5})?$"),
-            AfterValidator(_checked_range),
-        ]
-        | None,
+        str | None,
+        # the pattern first: behind a validator pydantic would hold it against None, too
         Field(
+            pattern=r"^\d{1,5}(-\d{1,5})?$",
             description="One port, shared by all viewers, or a range such as 50000-50100 with a port for each; "
             "default: any",
         ),
+        AfterValidator(_checked_range),
     ] = None
     hosts: Annotated[
         tuple[Annotated[str, Field(min_length=1)], ...],

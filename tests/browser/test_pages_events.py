@@ -179,7 +179,7 @@ def test_a_refusal_to_say_why_is_said(site: LiveSite, page: Page, answers: Answe
 def test_keys_go_from_event_to_event_and_an_event_without_evidence_says_so(page: Page) -> None:
     page.locator("body").press("j")
     page.wait_for_selector(".sl-detail h2:text-is('car 2 appeared')")
-    assert "No picture of this event is kept" in page.inner_text(".sl-detail")
+    page.wait_for_selector(".sl-detail :text('No picture of this event is kept')")
     assert page.locator(".sl-waterfall").is_visible()
     page.locator("body").press("k")
     page.wait_for_selector(".sl-detail h2:text-is('person 3 entered gate')")

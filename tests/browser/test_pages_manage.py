@@ -61,7 +61,7 @@ def test_a_stream_is_added_with_all_its_wishes(site: LiveSite, fresh: Page) -> N
     page = fresh
     page.locator("body").press("n")
     page.fill("[name=name]", "door")
-    page.fill("[name=url]", "rtsp://10.0.0.7/none")
+    page.fill("[name=url]", "rtsp://192.0.2.1/none")
     page.fill("[data-dialog=add] [name=max_fps]", "5")
     page.fill("[data-dialog=add] [name=events]", "fall, wave")
     page.uncheck("[data-dialog=add] [name=all_heads]")
@@ -84,7 +84,7 @@ def test_a_refusal_stands_at_its_field(site: LiveSite, fresh: Page) -> None:
     said = page.locator("[data-dialog=add] label:has([name=url]) .sl-error")
     said.wait_for()
     assert "scheme" in said.inner_text() and page.get_attribute("[name=url]", "aria-invalid") == "true"
-    page.fill("[name=url]", "rtsp://10.0.0.7/none")
+    page.fill("[name=url]", "rtsp://192.0.2.1/none")
     page.keyboard.press("Enter")
     taken = page.locator("[data-dialog=add] label:has([name=name]) .sl-error")
     taken.wait_for()

@@ -89,24 +89,23 @@ export class EventDetail {
       stage.append(el("p.sl-quiet", { role: "status" }, "Fetching the evidence…"));
       return;
     }
-    const offered = VIEWS.filter(([name]) => found[name] || (name === "clip" && found.clip_pending));
-    if (!offered.length) {
-      const words = found.refusal ?? missing(found);
-      stage.replaceWith(el("p.sl-note-line", { role: "note" }, words));
-      return;
-    }
+    const may = { picture: found.picture, clip: found.clip || found.clip_pending, why: isOfObject(event) && !found.refusal };
+    const offered = VIEWS.filter(([name]) => may[name]);
+    if (!found.picture) body.prepend(el("p.sl-note-line", { role: "note" }, found.refusal ?? missing(found)));
+    if (!offered.length) return stage.remove();
     const place = el("div.sl-evidence-place");
     const tabs = el("div.sl-segments", { role: "tablist", "aria-label": "Evidence" });
     const choose = (name) => {
-      this.#view = name;
+      if (name) this.#view = name;
       for (const tab of tabs.children) tab.setAttribute("aria-selected", tab.dataset.view === name);
-      place.replaceChildren(this.#viewOf(name, found));
+      place.replaceChildren(...(name ? [this.#viewOf(name, found)] : []));
     };
     for (const [name, words] of offered) {
       tabs.append(el("button", { type: "button", role: "tab", data: { view: name }, onclick: () => choose(name) }, words));
     }
     stage.append(tabs, place);
-    choose(offered.some(([name]) => name === this.#view) ? this.#view : offered[0][0]);
+    const first = offered[0][0] === "why" ? "" : offered[0][0]; // to ask why costs the server work: only when one asks
+    choose(first && offered.some(([name]) => name === this.#view) ? this.#view : first);
   }
 
   #viewOf(name, { event, path, clip_pending: pending }) {
@@ -163,9 +162,10 @@ export class EventDetail {
 
 const short = (value) => (/^[0-9a-f]{24,}$/.test(value) ? `${value.slice(0, 12)}…` : value);
 
+const isOfObject = ({ track_id: track }) => track !== null && track !== undefined;
+
 function missing({ event, no_picture: words }) {
-  const own = event.track_id === null || event.track_id === undefined;
-  if (own) return "An event of the stream itself: there is no object to show.";
+  if (!isOfObject(event)) return "An event of the stream itself: there is no object to show.";
   return words ? `There is no picture of this event: ${words}` : "No picture of this event is kept.";
 }
 

@@ -1,12 +1,15 @@
 // Small pictures of what an event is about: cut out of its evidence picture, asked for only while the row is on the
-// screen, few at a time, and no longer from a camera whose pictures are not kept.
+// screen, few at a time, and for a while not where a camera keeps none of such events. A picture is written a moment
+// after its event, so one that is missing from a fresh row is asked for once more.
 
 import { pictureUrl } from "./api.js";
 import { el } from "./dom.js";
 
 const AT_ONCE = 3;
 const WAIT_MS = 250; // a row that is scrolled past costs nothing
-const MISSES = 8; // so many missing pictures of a camera, and it is not asked for a while
+const FRESH_S = 10;
+const AGAIN_MS = 3000;
+const MISSES = 5; // so many missing pictures of a camera's events of one kind, and it is not asked for a while
 const PAUSE_MS = 60_000;
 const MARGIN = 0.35; // of the box, around it
 
@@ -15,7 +18,8 @@ export class Thumbnails {
   #waiting = new Map(); // element -> timer
   #queue = [];
   #loading = 0;
-  #missed = new Map(); // stream -> {count, until}
+  #again = new WeakSet(); // elements that were asked for twice
+  #missed = new Map(); // stream and kind -> {count, until}
 
   constructor(scroller) {
     this.observer = new IntersectionObserver((entries) => entries.forEach((entry) => this.#seen(entry)), { root: scroller });
@@ -62,12 +66,12 @@ export class Thumbnails {
     while (this.#loading < AT_ONCE && this.#queue.length) {
       const thumb = this.#queue.shift();
       const event = this.#events.get(thumb);
-      if (!thumb.isConnected || this.#isPaused(event.stream)) continue;
+      if (!thumb.isConnected || this.#isPaused(event)) continue;
       this.forget(thumb);
       this.#loading++;
       const ended = (came) => {
         this.#loading--;
-        this.#judge(event.stream, came);
+        if (came || !this.#retry(thumb, event)) this.#judge(event, came);
         this.#next();
       };
       const image = el("img", { alt: "", decoding: "async" });
@@ -81,13 +85,21 @@ export class Thumbnails {
     }
   }
 
-  #isPaused(stream) {
-    return (this.#missed.get(stream)?.until ?? 0) > performance.now();
+  #retry(thumb, event) {
+    if (this.#again.has(thumb) || Date.now() / 1000 - event.wall_ns / 1e9 > FRESH_S) return false;
+    this.#again.add(thumb);
+    setTimeout(() => thumb.isConnected && this.watch(thumb, event), AGAIN_MS);
+    return true;
   }
 
-  #judge(stream, came) {
-    const count = came ? 0 : (this.#missed.get(stream)?.count ?? 0) + 1;
-    this.#missed.set(stream, { count, until: count >= MISSES ? performance.now() + PAUSE_MS : 0 });
+  #isPaused({ stream, kind }) {
+    return (this.#missed.get(`${stream} ${kind}`)?.until ?? 0) > performance.now();
+  }
+
+  #judge({ stream, kind }, came) {
+    const key = `${stream} ${kind}`;
+    const count = came ? 0 : (this.#missed.get(key)?.count ?? 0) + 1;
+    this.#missed.set(key, { count, until: count >= MISSES ? performance.now() + PAUSE_MS : 0 });
   }
 }
 

@@ -4,6 +4,8 @@ import { Player } from "./player.js";
 import { age, dash } from "./words.js";
 
 export const TILES = 9; // more than nine live pictures a page are told apart by nobody
+const BESIDE_PX = 196; // the page's bars above and below the pictures
+const USUAL_RATIO = 16 / 9;
 
 export class Wall {
   players = new Map();
@@ -41,9 +43,9 @@ export class Wall {
       caption(player, stream);
     });
     this.root.dataset.count = streams.length;
-    const columns = Math.ceil(Math.sqrt(streams.length));
-    this.root.style.setProperty("--columns", columns || 1);
-    this.root.style.setProperty("--rows", Math.ceil(streams.length / columns) || 1);
+    const columns = bestColumns(streams.length, this.root.parentElement.clientWidth, innerHeight - BESIDE_PX);
+    this.root.style.setProperty("--columns", columns);
+    this.root.style.setProperty("--rows", Math.ceil(streams.length / columns));
   }
 
   redraw() {
@@ -105,6 +107,16 @@ function tally(result) {
   for (const { label } of result?.objects ?? []) counts.set(label, (counts.get(label) ?? 0) + 1);
   const sorted = [...counts].sort(([, a], [, b]) => b - a);
   return sorted.map(([label, n]) => `${n} ${label}`).join(", ");
+}
+
+/** In how many columns `count` pictures are largest in a place of w x h px. */
+export function bestColumns(count, w, h) {
+  let [best, widest] = [1, 0];
+  for (let columns = 1; columns <= count; columns++) {
+    const width = Math.min(w / columns, (h / Math.ceil(count / columns)) * USUAL_RATIO);
+    if (width > widest) [best, widest] = [columns, width];
+  }
+  return best;
 }
 
 /** The tile takes the picture's shape; the single one is as wide as the window's height lets it be. */

@@ -26,7 +26,9 @@ export class WhyView {
       this.#show(view);
       return view;
     } catch (error) {
-      this.root.replaceChildren(el("p.sl-note-line", { role: "alert" }, error.message));
+      const later = error.status === 503 || error.status === 0; // its engine is being built, or the worker is away
+      const again = later && el("button.sl-link", { type: "button", onclick: () => this.ask(question) }, "Ask again");
+      this.root.replaceChildren(el("p.sl-note-line", { role: "alert" }, error.message, again && " ", again));
       return null;
     }
   }
