@@ -1,6 +1,6 @@
 """Takes the pictures of the viewer's pages for the documents: `python -m tests.browser.picture URL docs/images`.
 
-Run it against `sightline demo`. It draws a zone and a line on the first camera, saves them, and waits for moments when the
+Run it against `sightline demo`. It draws a zone and a line on the first camera, saves them, and waits for moments when
 boxes on the screen are those of the picture under them, and for an answer to why an event fired.
 """
 
@@ -20,9 +20,10 @@ MOST_BYTES = 150_000
 PATIENCE_MS = 120_000
 GOOD = """(count) => {
   const players = [...window.sightline.players.values()];
-  return players.length >= count && players.every((p) => p.live && p.presenter.shown?.exact && p.drawn?.objects.length >= 3);
+  const good = (p) => p.live && p.presenter.shown?.exact && p.drawn?.objects.length >= 3;
+  return players.length >= count && players.every(good);
 }"""
-PICTURED = """() => [...document.querySelectorAll('.sl-rows li')].filter((row) => row.querySelector('img')).length >= 8"""
+PICTURED = """() => document.querySelectorAll('.sl-rows li img').length >= 8"""
 OF_SOMEBODY = """() => {
   const rows = [...document.querySelectorAll('.sl-rows li')];
   rows.find((row) => row.querySelector('img') && row.innerText.includes('person')).querySelector('a').click();

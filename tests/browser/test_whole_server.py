@@ -138,13 +138,8 @@ def truth_of(frames: list[int]) -> dict[int, Any]:
 
 
 def test_events_fill_the_table(page: Page) -> None:
-<<<<<<< HEAD
-    page.wait_for_selector(f"[data-id^='{NOON.name}:'][data-kind=appear]")
-    page.wait_for_selector(f"[data-id^='{NOON.name}:'][data-kind=up]")
-=======
     page.wait_for_selector(f"li[data-id^='{NOON.name}:'][data-kind=appear]")
     page.wait_for_selector(f"li[data-id^='{NOON.name}:'][data-kind=up]")
->>>>>>> b-pages
 
 
 def test_streams_come_and_go_while_it_runs(page: Page) -> None:
