@@ -31,6 +31,8 @@ Wanted = tuple[str, tuple[str, ...] | None]  # a model and its heads
 SWITCH_INTERVAL_S = 0.0005
 # More lanes than this and their Python, which one core runs at a time, is what limits them.
 MOST_LANES = 8
+# What is not given back before the process ends.
+_until_the_end: list[Models] = []
 # A batch takes milliseconds. A lane that has been at one for this long will not come back.
 STALL_S = 20.0
 
@@ -293,7 +295,8 @@ class Models:
         """
         with self._lock:
             self._closed = True
-            made, self._made = list(self._made.values()), {}
+            made = list(self._made.values())
+        _until_the_end.append(self)
         return all([pipeline.close(timeout_s) for _, pipeline in made])
 
 
