@@ -1,7 +1,7 @@
 """Takes the pictures of the viewer's pages for the documents: `python -m tests.browser.picture URL docs/images`.
 
 Run it against `sightline demo`. It draws a zone and a line on the first camera, saves them, and waits for moments when
-boxes on the screen are those of the picture under them, and for an answer to why an event fired.
+the boxes on the screen are those of the picture under them, and for an answer to why an event fired.
 """
 
 from __future__ import annotations
@@ -20,13 +20,15 @@ MOST_BYTES = 150_000
 PATIENCE_MS = 120_000
 GOOD = """(count) => {
   const players = [...window.sightline.players.values()];
-  const good = (p) => p.live && p.presenter.shown?.exact && p.drawn?.objects.length >= 3;
+  const good = (player) => player.live && player.presenter.shown?.exact && player.drawn?.objects.length >= 3;
   return players.length >= count && players.every(good);
 }"""
 PICTURED = """() => document.querySelectorAll('.sl-rows li img').length >= 8"""
 OF_SOMEBODY = """() => {
   const rows = [...document.querySelectorAll('.sl-rows li')];
-  rows.find((row) => row.querySelector('img') && row.innerText.includes('person')).querySelector('a').click();
+  const row = rows.find((each) => each.querySelector('img') && each.innerText.includes('person'));
+  row?.querySelector('a').click();
+  return Boolean(row);
 }"""
 
 
@@ -78,9 +80,8 @@ def take(page: Page, folder: Path, suffix: str) -> None:
     draw_regions(page)
     page.wait_for_function(GOOD, arg=1)
     keep("zones")
-    page.click(".sl-regions .sl-primary") if page.is_enabled(".sl-regions .sl-primary") else page.locator(
-        "body"
-    ).press("x")
+    changed = page.is_enabled(".sl-regions .sl-primary")
+    page.click(".sl-regions .sl-primary" if changed else ".sl-regions .sl-actions .sl-button >> nth=0")
     page.wait_for_selector(".sl-inside:visible")
     page.wait_for_function(GOOD, arg=1)
     keep("camera")
@@ -88,18 +89,16 @@ def take(page: Page, folder: Path, suffix: str) -> None:
     page.select_option(".sl-kind", "appear")
     page.wait_for_function(PICTURED)
     keep("events")
-    page.evaluate(OF_SOMEBODY)
+    page.wait_for_function(OF_SOMEBODY)
     page.wait_for_selector(".sl-over")
     page.wait_for_function("document.querySelector('.sl-evidence-picture img').complete")
     keep("detail")
     page.click("[data-view=why]")
-    for _ in range(40):  # the first question builds an engine
-        page.wait_for_selector(".sl-heat, .sl-why-view [role=alert] button")
-        if page.locator(".sl-heat").count():
-            break
-        page.wait_for_timeout(3000)
-        page.click(".sl-why-view [role=alert] button")
-    keep("why")
+    page.wait_for_selector(".sl-heat, .sl-why-view [role=alert]")
+    if page.locator(".sl-why-view [role=alert]").count():  # the first question builds an engine
+        print("no picture of why: " + page.inner_text(".sl-why-view [role=alert]"))
+    else:
+        keep("why")
     for name in ("health", "models"):
         page.evaluate("(name) => { location.hash = `#/${name}` }", name)
         page.wait_for_selector(f".sl-{name}-page .sl-card")

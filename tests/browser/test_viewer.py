@@ -209,6 +209,7 @@ def test_with_a_token_the_page_asks_for_it_first(open_page: Open) -> None:
         page.wait_for_selector("[role=alert]")
         page.fill("[name=token]", "open sesame")
         page.keyboard.press("Enter")
+        page.wait_for_selector("#sl[data-ready]")  # the sign-in page allows no expression to be waited for
         page.wait_for_function(SHOWN)
         assert not any("sesame" in url for url in watched.requests)
         assert page.evaluate("document.cookie") == ""
