@@ -280,6 +280,19 @@ def event_id(
     return f"{ident}:{region}" if region else ident
 
 
+def event_id_parts(ident: str) -> tuple[str, int, int, str, int | None, str]:
+    """(stream, epoch, seq, kind, track, region) of what `event_id` made. Raises ValueError for anything else."""
+    stream, epoch, seq, kind, track, *region = ident.split(":")
+    if (
+        not stream
+        or not kind
+        or len(region) > 1
+        or not all(p.isascii() and p.isdigit() for p in (epoch, seq))
+    ):
+        raise ValueError(f"{ident[:80]!r} is no id of an event")
+    return stream, int(epoch), int(seq), kind, None if track == "-" else int(track), "".join(region)
+
+
 class StreamState(StrEnum):
     """The life of a stream as users see it."""
 

@@ -27,7 +27,7 @@ from streamer.errors import EngineError, SightlineError
 from streamer.metrics import Metrics
 from streamer.ports import Explainer
 from streamer.remembered import Memory, Moment, Served
-from streamer.types import F32, Event
+from streamer.types import F32, Event, event_id_parts
 from streamer.wire.answers import encode_refusal, encode_why
 
 log = logging.getLogger(__name__)
@@ -326,8 +326,10 @@ class Asker:
 
 def _object_of(event: str) -> tuple[int, int, int]:
     """Epoch, seq and track of an event's id. Raises ValueError for an event of no object."""
-    _, epoch, seq, _, track_id = event.split(":")
-    return int(epoch), int(seq), int(track_id)
+    _, epoch, seq, _, track_id, _ = event_id_parts(event)
+    if track_id is None:
+        raise ValueError(f"{event} is of no object")
+    return epoch, seq, track_id
 
 
 def _jpeg(moment: Moment) -> bytes:

@@ -17,6 +17,7 @@ from fastapi import APIRouter, Path
 from pydantic import BaseModel, Field
 
 from streamer.config import StreamConfig
+from streamer.types import event_id_parts
 from streamer.wire.answers import refusal_of
 from web.api import refusals
 from web.problems import Refused
@@ -147,10 +148,12 @@ def why_router(store: WhyStore, *, answer_s: float = ANSWER_S) -> APIRouter:
     async def why_event(
         event: Annotated[str, Path(description="The event's id; percent-encode its colons")],
     ) -> WhyView:
-        if event.count(":") != 4:
-            raise Refused(404, "this is no id of an event", where=event[:80], mend="see GET /api/v1/events")
-        stream, *_, track_id = event.split(":")
-        if track_id == "-":
+        try:
+            stream, *_, track_id, _ = event_id_parts(event)
+        except ValueError:
+            mend = "see GET /api/v1/events"
+            raise Refused(404, "this is no id of an event", where=event[:80], mend=mend) from None
+        if track_id is None:
             raise Refused(409, "the event is of no object", where=event, mend="ask about an object's")
         if (kept := await store.event_why(stream, event)) is not None:
             return WhyView.model_validate_json(kept)

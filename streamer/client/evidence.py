@@ -11,6 +11,7 @@ import orjson
 from streamer.client import calls
 from streamer.client.calls import Call
 from streamer.client.cursor import EntryId, entry_text
+from streamer.types import event_id_parts
 from streamer.wire import keys
 
 # An event older than so many others of its stream is looked for no further.
@@ -94,10 +95,10 @@ def clip(event_id: str) -> Call[bytes | None]:
 
 def _place(event_id: str) -> tuple[str, int, int] | None:
     """(stream, epoch, seq) of an id; None if it is none."""
-    parts = event_id.split(":")
-    if len(parts) != 5 or not parts[0] or not all(p.isascii() and p.isdigit() for p in parts[1:3]):
+    try:
+        return event_id_parts(event_id)[:3]
+    except ValueError:
         return None
-    return parts[0], int(parts[1]), int(parts[2])
 
 
 def _find(stream: str, epoch: int, seq: int, event_id: str) -> Call[Mapping[str, Any] | None]:
