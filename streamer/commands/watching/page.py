@@ -94,9 +94,10 @@ def look(pictures: list[NDArray[np.uint8]], seconds: float, *, data_dir: Path, c
         first, ready = [], []
         for _ in range(VISITS):
             page.goto(base)
-            page.wait_for_function("window.sightline?.player?.stats.firstPictureMs > 0")
+            page.wait_for_function("window.sightline?.player")
+            ready.append(page.evaluate("performance.now()") / 1000)  # since the navigation began
+            page.wait_for_function("window.sightline.player.stats.firstPictureMs > 0")
             first.append(page.evaluate("window.sightline.player.stats.firstPictureMs") / 1000)
-            ready.append(page.evaluate("window.sightline.readyMs") / 1000)
         squares = [SIDE_PX, COLUMNS, BITS]
         live = page.evaluate(WATCH_JS, [seconds, "live", *squares])
         exact = page.evaluate(WATCH_JS, [seconds, "exact", *squares])
