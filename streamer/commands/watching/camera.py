@@ -21,7 +21,7 @@ from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
 from numpy.typing import NDArray
 
-from streamer.commands.watching.painted import MODULUS, paint
+from streamer.commands.watching.painted import MODULUS, between, paint
 from streamer.errors import SightlineError
 
 HW = (360, 640)
@@ -88,12 +88,15 @@ def _shoot(port: int, pictures: list[NDArray[np.uint8]], b_frames: int, stop: th
         if not b_frames:
             stream.options = {**stream.options, "tune": "zerolatency", "profile": "main"}
         start = time.monotonic()
-        taken = 0
+        taken, first_ms = 0, None
         while not stop.wait(max(0.0, start + taken / FPS - time.monotonic())):
             picture = pictures[taken % len(pictures)].copy()
-            paint(picture, painted_ms())
+            now_ms = painted_ms()
+            paint(picture, now_ms)
             frame = VideoFrame.from_ndarray(picture, format="rgb24")
-            frame.pts, frame.time_base = taken * (90_000 // FPS), Fraction(1, 90_000)
+            # The time stamp is of the same moment as the number, however late this thread was on a busy machine.
+            first_ms = now_ms if first_ms is None else first_ms
+            frame.pts, frame.time_base = between(now_ms, first_ms) * 90, Fraction(1, 90_000)
             for packet in stream.encode(frame):
                 out.mux(packet)
             taken += 1

@@ -23,6 +23,7 @@ def main() -> None:
     factory.set_launch(
         f"( udpsrc address=127.0.0.1 port={int(sys.argv[1])} buffer-size=4194304 "
         'caps="application/x-rtp,media=video,encoding-name=H264,clock-rate=90000,payload=96" '
+        "! rtpjitterbuffer mode=none latency=0 "  # time stamps as the camera wrote them, not of their arrival
         "! rtph264depay ! h264parse config-interval=-1 ! rtph264pay name=pay0 pt=96 config-interval=-1 )"
     )
     factory.set_shared(True)
