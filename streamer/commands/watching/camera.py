@@ -52,7 +52,10 @@ def camera(pictures: list[NDArray[np.uint8]], *, b_frames: int = 0) -> Iterator[
     port = _free_udp_port()
     script = Path(__file__).with_name("rtsp_camera.py")
     server = subprocess.Popen(
-        [SYSTEM_PYTHON, str(script), str(port)], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
+        [SYSTEM_PYTHON, str(script), str(port), *([] if b_frames else ["in-order"])],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        text=True,
     )
     stop = threading.Event()
     shooting = threading.Thread(target=_shoot, args=(port, pictures, b_frames, stop), daemon=True)

@@ -1,6 +1,6 @@
 """A camera's RTSP side: what comes in as RTP goes out over RTSP untouched. Run by the system's Python, which has gi.
 
-    /usr/bin/python3 rtsp_camera.py UDP_PORT
+    /usr/bin/python3 rtsp_camera.py UDP_PORT [in-order]
 
 Prints `READY <port>` once it listens on /live.
 """
@@ -19,11 +19,13 @@ def main() -> None:
     server = GstRtspServer.RTSPServer()
     server.set_address("127.0.0.1")
     server.set_service("0")
+    # Time stamps as the camera wrote them, not of their arrival; with B-frames they go back and forth, which it ends.
+    stamps = "! rtpjitterbuffer mode=none latency=0" if sys.argv[2:] == ["in-order"] else ""
     factory = GstRtspServer.RTSPMediaFactory()
     factory.set_launch(
         f"( udpsrc address=127.0.0.1 port={int(sys.argv[1])} buffer-size=4194304 "
         'caps="application/x-rtp,media=video,encoding-name=H264,clock-rate=90000,payload=96" '
-        "! rtpjitterbuffer mode=none latency=0 "  # time stamps as the camera wrote them, not of their arrival
+        f"{stamps} "
         "! rtph264depay ! h264parse config-interval=-1 ! rtph264pay name=pay0 pt=96 config-interval=-1 )"
     )
     factory.set_shared(True)
