@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from itertools import pairwise
 from typing import Any
 
+import av
 import pytest
 import redis
 
@@ -19,6 +20,7 @@ from streamer.sources import open_source
 from streamer.wire import keys
 from tests.fakes.publishers import HW, Camera, bar_at, published, until
 from tests.fakes.sources import Spec
+from tests.unit.test_sources_packets import Tap
 from web.whip import WhipServer
 
 
@@ -108,6 +110,42 @@ def test_a_publisher_is_decoded_and_after_its_end_the_next_one_is_another_connec
     assert raw.get(keys.publication("desk")) == b"2"
     assert raw.pttl(keys.published("desk")) > 0, "what was published does not stay for ever"
     assert raw.get(keys.publisher("desk")) is None
+
+
+@pytest.mark.parametrize("codec", ["video/H264", "video/VP8"])
+def test_h264_that_is_published_passes_to_viewers_and_vp8_does_not(redis_url: str, codec: str) -> None:
+    redis.Redis.from_url(redis_url).flushall()
+    tap, frames = Tap(), []
+
+    def read() -> None:
+        spec = Spec("whip://desk", name="desk")
+        source = open_source(
+            spec, epoch=1, input_hw=HW, clock=SystemClock(), tap=tap, publications=lambda: Client(redis_url)
+        )
+        try:
+            source.open()
+            frames.extend(frame.ref for frame, _ in zip(source.frames(), range(30), strict=False))
+        finally:
+            source.close()
+
+    async def scene(http: Any, server: WhipServer) -> None:
+        camera = Camera(codec)
+        await camera.publish(http)
+        await asyncio.wait_for(asyncio.to_thread(read), 20)
+        await camera.close()
+
+    published(scene, AsyncClient(redis_url))
+    assert len(frames) == 30
+    if codec == "video/VP8":
+        assert not tap.offered and "vp8" in tap.whys[0]
+        return
+    assert not tap.whys and tap.offered[0][2], "it begins with a key frame"
+    assert {ref.pts90k for ref in frames} <= {ref.pts90k for ref, _, _ in tap.offered}
+    decoder = av.CodecContext.create("h264", "r")
+    pictures = [f for _, data, _ in tap.offered for f in decoder.decode(av.Packet(data))] + decoder.decode(
+        None
+    )
+    assert len(pictures) == len(tap.offered)
 
 
 def _sdp() -> dict[str, str]:
