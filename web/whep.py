@@ -16,18 +16,17 @@ import secrets
 from fastapi import APIRouter, Request, Response
 
 from streamer.network import WebRtcConfig
+from web.exchange import OFFER, answered, body_text, takes_candidates, takes_offers, trickle
 from web.feed import StreamFeed, VideoStore
-from web.ice import Addresses, OwnServers, link_header
+from web.ice import Addresses, OwnServers
 from web.problems import Refused
 from web.sdp import BadOffer, Codec, NoCodec
 from web.webrtc import NoWay, Peer
 
 log = logging.getLogger(__name__)
 
-MAX_BODY_BYTES = 64 * 1024
 MAX_VIEWERS = 64
 RETRY_AFTER_S = 10
-FRAGMENT = "application/trickle-ice-sdpfrag"
 REAP_EVERY_S = 1.0
 CONNECT_WITHIN_S = 15.0
 SILENT_FOR_S = 10.0
@@ -145,38 +144,22 @@ class WhepServer:
 
         @router.post("/{stream}/whep", status_code=201, summary="Watch a stream: offer in, answer out (WHEP)")
         async def post(stream: str, request: Request) -> Response:
-            offer = await body_text(request, "application/sdp")
+            offer = await body_text(request, OFFER)
             peer, answer = await self.open_session(stream, offer)
-            headers = {
-                "Location": f"/{stream}/whep/{peer.session}",
-                "ETag": f'"{peer.session}"',
-                **self._links(),
-            }
-            return Response(answer, 201, headers, "application/sdp")
+            servers = self._network.ice_servers
+            return answered(f"/{stream}/whep", peer.session, answer, servers)
 
         @router.options("/{stream}/whep", status_code=204, summary="What a player may send")
         async def options(stream: str) -> Response:
-            headers = {"Allow": "OPTIONS, POST", "Accept-Post": "application/sdp", **self._links()}
-            return Response(status_code=204, headers=headers)
+            return takes_offers(self._network.ice_servers)
 
         @router.options("/{stream}/whep/{session}", status_code=204, summary="What a session takes")
         async def session_options(stream: str, session: str) -> Response:
-            headers = {"Allow": "DELETE, OPTIONS, PATCH", "Accept-Patch": FRAGMENT}
-            return Response(status_code=204, headers=headers)
+            return takes_candidates()
 
         @router.patch("/{stream}/whep/{session}", status_code=204, summary="More candidates (trickle ICE)")
         async def patch(stream: str, session: str, request: Request) -> Response:
-            peer = self._session(stream, session)
-            body = await body_text(request, FRAGMENT)
-            tag = request.headers.get("if-match")
-            # A session has one ICE session all its life, so a missing tag leaves no doubt; many players send none.
-            if tag is not None and tag not in ("*", f'"{session}"'):
-                raise Refused(412, "If-Match names another ICE session", where=f"stream {stream}")
-            try:
-                await peer.add_candidates(body)
-            except BadOffer as error:
-                raise Refused(422, str(error), where=f"stream {stream}", mend="POST a new offer") from None
-            return Response(status_code=204)
+            return await trickle(self._session(stream, session), request, stream=stream, session=session)
 
         @router.delete("/{stream}/whep/{session}", summary="End a session")
         async def delete(stream: str, session: str) -> Response:
@@ -184,10 +167,6 @@ class WhepServer:
             return Response(status_code=200)
 
         return router
-
-    def _links(self) -> dict[str, str]:
-        links = link_header(self._network.ice_servers)
-        return {"Link": links} if links else {}
 
 
 def _busy(what: str, mend: str = "ask again in a moment") -> Refused:
@@ -204,19 +183,3 @@ def _refusal(error: BaseException) -> BaseException:
         case NoWay():
             return _busy(str(error), mend="see `sightline doctor --ice`")
     return error
-
-
-async def body_text(request: Request, kind: str) -> str:
-    """The body, if it is of this media type and of sane size."""
-    given = request.headers.get("content-type", "").partition(";")[0].strip().lower()
-    if given != kind:
-        raise Refused(415, f"the body is {given or 'of no named type'}", mend=f"send Content-Type: {kind}")
-    body = b""
-    async for chunk in request.stream():
-        body += chunk
-        if len(body) > MAX_BODY_BYTES:
-            raise Refused(413, f"the body is longer than {MAX_BODY_BYTES} bytes")
-    try:
-        return body.decode()
-    except UnicodeDecodeError:
-        raise Refused(400, "the body is not text") from None

@@ -23,14 +23,15 @@ from streamer.config import MAX_STREAMS, StreamConfig, stream_config
 from streamer.errors import ConfigError
 from streamer.metrics import Number
 from streamer.network import WebRtcConfig
-from web.ice import Addresses, OwnServers, link_header
+from web.exchange import OFFER, answered, body_text, takes_candidates, takes_offers, trickle
+from web.ice import Addresses, OwnServers
 from web.problems import Refused
 from web.publication import FrameStore, carry
 from web.publishing import PublishingPeer, wall_ns
 from web.sdp import BadOffer, NoCodec
 from web.security import GRANT
 from web.webrtc import NoWay
-from web.whep import FRAGMENT, RETRY_AFTER_S, body_text
+from web.whep import RETRY_AFTER_S
 
 log = logging.getLogger(__name__)
 
@@ -200,39 +201,24 @@ class WhipServer:
 
         @router.post("/{stream}/whip", status_code=201, summary="Publish: offer in, answer out (WHIP)")
         async def post(stream: str, request: Request) -> Response:
-            offer = await body_text(request, "application/sdp")
+            offer = await body_text(request, OFFER)
             grant = request.scope.get(GRANT)
             may_create = grant is None or grant.role is Role.MANAGE
             peer, answer = await self.open_session(stream, offer, may_create=may_create)
-            headers = {
-                "Location": f"/{stream}/whip/{peer.session}",
-                "ETag": f'"{peer.session}"',
-                **self._links(),
-            }
-            return Response(answer, 201, headers, "application/sdp")
+            servers = self._network.ice_servers
+            return answered(f"/{stream}/whip", peer.session, answer, servers)
 
         @router.options("/{stream}/whip", status_code=204, summary="What a publisher may send")
         async def options(stream: str) -> Response:
-            headers = {"Allow": "OPTIONS, POST", "Accept-Post": "application/sdp", **self._links()}
-            return Response(status_code=204, headers=headers)
+            return takes_offers(self._network.ice_servers)
 
         @router.options("/{stream}/whip/{session}", status_code=204, summary="What a publication takes")
         async def session_options(stream: str, session: str) -> Response:
-            headers = {"Allow": "DELETE, OPTIONS, PATCH", "Accept-Patch": FRAGMENT}
-            return Response(status_code=204, headers=headers)
+            return takes_candidates()
 
         @router.patch("/{stream}/whip/{session}", status_code=204, summary="More candidates (trickle ICE)")
         async def patch(stream: str, session: str, request: Request) -> Response:
-            peer = self._session(stream, session)
-            body = await body_text(request, FRAGMENT)
-            tag = request.headers.get("if-match")
-            if tag is not None and tag not in ("*", f'"{session}"'):
-                raise Refused(412, "If-Match names another ICE session", where=f"stream {stream}")
-            try:
-                await peer.add_candidates(body)
-            except BadOffer as error:
-                raise Refused(422, str(error), where=f"stream {stream}", mend="POST a new offer") from None
-            return Response(status_code=204)
+            return await trickle(self._session(stream, session), request, stream=stream, session=session)
 
         @router.delete("/{stream}/whip/{session}", summary="End a publication")
         async def delete(stream: str, session: str) -> Response:
@@ -240,10 +226,6 @@ class WhipServer:
             return Response(status_code=200)
 
         return router
-
-    def _links(self) -> dict[str, str]:
-        links = link_header(self._network.ice_servers)
-        return {"Link": links} if links else {}
 
 
 async def _end_when_gone(peer: PublishingPeer) -> None:
