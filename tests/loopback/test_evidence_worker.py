@@ -154,9 +154,10 @@ def test_a_killed_worker_leaves_no_more_than_it_may_and_off_is_off(served: Calla
             return [e for e in rig.events() if rig.client.evidence_picture(e.id)]
 
         until(lambda: any(e.epoch > first for e in kept()), "its pictures")
-        assert len(kept()) <= 3
         until(lambda: "sightline_evidence_ring_bytes" in rig.metrics(), "the ring's bytes")
         assert rig.end() == 0
+        # Asked one by one, so only now: while it runs, one goes and another comes between two answers.
+        assert 1 <= len(kept()) <= 3
         rig.command[-4:] = ["--evidence-pictures", "0", "--evidence-clips", "0"]
         second = rig.events()[-1].epoch
         rig.start()
