@@ -15,6 +15,7 @@ def register(app: typer.Typer) -> None:
     group.command(epilog="Example: `sightline bench pipeline --streams 4 --json`")(pipeline)
     group.command(epilog="Example: `sightline bench gpu --out docs/results`")(gpu)
     group.command(epilog="Example: `sightline bench viewers --n 20 --json`")(viewers)
+    group.command(epilog="Example: `sightline bench wall --cameras 9 --fps 12.5 --minutes 10 --json`")(wall)
     app.add_typer(group, name="bench")
 
 
@@ -123,30 +124,103 @@ def viewers(
 
     Needs GStreamer's RTSP server in the system's Python (it is the camera), and Chromium with playwright for the page.
     """
-    import shutil
-
     from streamer.commands.bars import LateBar
     from streamer.commands.watching.run import bench_viewers
     from streamer.config import default_data_dir
-    from streamer.errors import SightlineError
 
-    chromium = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
-    if browser and chromium is None:
-        raise SightlineError(
-            "there is no Chromium on this machine", where="bench viewers", mend="install it, or --no-browser"
-        )
+    chromium = _chromium("bench viewers", "install it, or --no-browser") if browser else None
     with LateBar(f"bench viewers, {n} viewers") as bar:
         found = bench_viewers(
             n,
             seconds,
             data_dir=(data_dir or default_data_dir()).expanduser().absolute(),
-            chromium=chromium if browser else None,
+            chromium=chromium,
             show=bar.show,
         )
     if as_json:
         typer.echo(json.dumps(found))
     else:
         _tell(found)
+
+
+def wall(
+    cameras: Annotated[int, typer.Option(min=1, max=9, help="Cameras on the page, one tile each.")] = 9,
+    fps: Annotated[float, typer.Option(min=1, max=60, help="Pictures a second of each camera.")] = 12.5,
+    minutes: Annotated[
+        float, typer.Option(min=0.1, help="How long it is measured, after warming up.")
+    ] = 10.0,
+    warm_up: Annotated[float, typer.Option(min=0, help="Seconds until measuring begins.")] = 60.0,
+    analysed_fps: Annotated[
+        float,
+        typer.Option(min=0.1, help="Pictures a second of each camera that are analysed; all are shown."),
+    ] = 1.0,
+    data_dir: Annotated[
+        Path | None,
+        typer.Option(help="Where engines are cached; default: the usual data folder.", show_default=False),
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="One JSON object.")] = False,
+) -> None:
+    """Watch a wall of cameras in a browser: do all tiles keep moving, and does any process grow?
+
+    A server, loopback RTSP cameras and Chromium, their memory sampled every 5 s. Needs what `bench viewers` needs.
+    """
+    from streamer.commands.bars import LateBar
+    from streamer.commands.watching.wall import Wish, bench_wall
+    from streamer.config import default_data_dir
+
+    wish = Wish(
+        cameras=cameras,
+        fps=fps,
+        seconds=60 * minutes,
+        warm_up_s=warm_up,
+        analysed_fps=analysed_fps,
+        data_dir=(data_dir or default_data_dir()).expanduser().absolute(),
+        chromium=_chromium("bench wall", "install it"),
+    )
+    with LateBar(f"bench wall, {cameras} cameras") as bar:
+        found = bench_wall(wish, bar.show)
+    if as_json:
+        typer.echo(json.dumps(found))
+    else:
+        _tell_wall(found)
+
+
+def _chromium(where: str, mend: str) -> str:
+    """Where Chromium is. Raises SightlineError if it is not."""
+    import shutil
+
+    from streamer.errors import SightlineError
+
+    found = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
+    if found is None:
+        raise SightlineError("there is no Chromium on this machine", where=where, mend=mend)
+    return found
+
+
+def _tell_wall(found: dict[str, Any]) -> None:
+    """One line a process, one a tile, then the rest."""
+    from rich.console import Console
+    from rich.table import Table
+
+    verdicts = {True: "grows", False: "does not grow", None: "too short to say"}
+    memory = Table(box=None, pad_edge=False)
+    for heading in ("memory", "start MiB", "end MiB", "MiB a minute", "95 %", "noise MiB", ""):
+        memory.add_column(heading, justify="left" if heading in ("memory", "") else "right")
+    for name, each in found["memory"].items():
+        spread = f"{each['slope_low']:+.2f} … {each['slope_high']:+.2f}"
+        sizes = [f"{each[key]:.1f}" for key in ("start_mib", "end_mib")]
+        slope, noise = f"{each['slope_mib_per_min']:+.2f}", f"{each['noise_mib']:.2f}"
+        memory.add_row(name, *sizes, slope, spread, noise, verdicts[each["grows"]])
+    tiles = Table(box=None, pad_edge=False)
+    for heading in ("tile", "fps", "worst 5 s", "dropped", "results", "age ms", "age max"):
+        tiles.add_column(heading, justify="left" if heading == "tile" else "right")
+    for name, each in found["tiles"].items():
+        rates = [f"{each['fps_median']:.1f}", f"{each['fps_min']:.1f}"]
+        counts = [str(each["dropped"]), str(each["results"])]
+        tiles.add_row(name, *rates, *counts, f"{each['age_p50_ms']:.0f}", f"{each['age_max_ms']:.0f}")
+    console = Console()
+    console.print(memory, "", tiles, "", sep="\n")
+    _tell({name: value for name, value in found.items() if name not in ("memory", "tiles")})
 
 
 def _tell(found: dict[str, Any]) -> None:

@@ -33,13 +33,13 @@ export class Player {
   live = false;
 
   /**
-   * Counts since the start. Of the pictures shown, `matched` carried the result made from them, `unmatched` did not; `held`
+   * Counts since the start. `results` came on the channel. Of the pictures shown, `matched` carried the result made from them, `unmatched` did not; `held`
    * had to wait; `skipped` were never analysed and so are not shown in exact mode. `delayMs` packet to screen, smoothed;
    * `firstPictureMs` from construction, i.e. the click, to the first picture.
    */
   stats = {
     ...{ framesDecoded: 0, framesShown: 0, matched: 0, unmatched: 0, held: 0, skipped: 0, shownFps: 0 },
-    ...{ packetsLost: 0, freezes: 0, delayMs: 0, firstPictureMs: null, connects: 0 },
+    ...{ results: 0, packetsLost: 0, freezes: 0, delayMs: 0, firstPictureMs: null, connects: 0 },
   };
 
   /** `tile` holds a video, a canvas and the text elements of the tile template; `layers` is a live Set. */
@@ -159,6 +159,7 @@ export class Player {
     if (message.t === "origin") this.timeline.setOrigin(message.epoch, message.rtp);
     else if (message.t === "state") this.setState({ ...this.#state, ...message.data });
     else if (message.t === "result") {
+      this.stats.results++;
       message.data.cameAt = performance.now();
       this.lastResult = message.data;
       this.timeline.add(message.data);

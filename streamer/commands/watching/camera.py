@@ -1,4 +1,4 @@
-"""A live camera on loopback whose every picture says when it was taken: a drawn street with the time painted in it.
+"""Live cameras on loopback whose every picture says when it was taken: a drawn street with the time painted in it.
 
 The pictures are encoded here as a camera would (H.264, key frame each second) and go as RTP to GStreamer's RTSP server
 in the system's Python, which hands them on untouched.
@@ -11,7 +11,8 @@ import subprocess
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
 
@@ -49,35 +50,66 @@ def street(seed: int = 7) -> list[NDArray[np.uint8]]:
 @contextmanager
 def camera(pictures: list[NDArray[np.uint8]], *, b_frames: int = 0) -> Iterator[str]:
     """The address of a live camera, as long as the context lasts. With `b_frames` no browser can play its packets."""
-    port = _free_udp_port()
+    with cameras(pictures, 1, b_frames=b_frames) as (url,):
+        yield url
+
+
+@contextmanager
+def cameras(
+    pictures: list[NDArray[np.uint8]], count: int, *, fps: float = FPS, b_frames: int = 0
+) -> Iterator[list[str]]:
+    """The addresses of `count` live cameras, each with an encoder of its own and elsewhere in the same street.
+
+    They take their pictures in turn and not all at one moment, as cameras do that nobody has tuned to each other.
+    """
+    ports = _free_udp_ports(count)
     script = Path(__file__).with_name("rtsp_camera.py")
     server = subprocess.Popen(
-        [SYSTEM_PYTHON, str(script), str(port), *([] if b_frames else ["in-order"])],
+        [SYSTEM_PYTHON, str(script), ",".join(map(str, ports)), *([] if b_frames else ["in-order"])],
         stdout=subprocess.PIPE,
         stderr=subprocess.DEVNULL,
         text=True,
     )
     stop = threading.Event()
-    shooting = threading.Thread(target=_shoot, args=(port, pictures, b_frames, stop), daemon=True)
+    shots = [
+        Shots(port, pictures, fps, b_frames, first=place * len(pictures) // count, wait_s=place / count / fps)
+        for place, port in enumerate(ports)
+    ]
+    shooting = [threading.Thread(target=_shoot, args=(shot, stop), daemon=True) for shot in shots]
     try:
         assert server.stdout is not None
         word = server.stdout.readline().split()
         if word[:1] != ["READY"]:
-            raise SightlineError("GStreamer's RTSP server cannot be run", where="bench viewers", mend=_NEEDED)
-        shooting.start()
-        yield f"rtsp://127.0.0.1:{word[1]}/live"
+            raise SightlineError("GStreamer's RTSP server cannot be run", where="bench", mend=_NEEDED)
+        for thread in shooting:
+            thread.start()
+        yield [f"rtsp://127.0.0.1:{word[1]}/{place}" for place in range(count)]
     finally:
         stop.set()
-        if shooting.ident is not None:
-            shooting.join(5)
+        for thread in shooting:
+            if thread.ident is not None:
+                thread.join(5)
         server.kill()
         server.wait()
 
 
-def _shoot(port: int, pictures: list[NDArray[np.uint8]], b_frames: int, stop: threading.Event) -> None:
+@dataclass(frozen=True, slots=True)
+class Shots:
+    """What one camera takes: `pictures` in a ring from the `first` on, `wait_s` after the others, sent to `port`."""
+
+    port: int
+    pictures: list[NDArray[np.uint8]]
+    fps: float
+    b_frames: int
+    first: int
+    wait_s: float
+
+
+def _shoot(shots: Shots, stop: threading.Event) -> None:
     """Take, encode and send pictures at their time until told to stop."""
-    with av.open(f"rtp://127.0.0.1:{port}?pkt_size=1200", "w", format="rtp") as out:
-        stream = out.add_stream("libx264", rate=FPS)
+    fps, b_frames, group = shots.fps, shots.b_frames, max(1, round(shots.fps))
+    with av.open(f"rtp://127.0.0.1:{shots.port}?pkt_size=1200", "w", format="rtp") as out:
+        stream = out.add_stream("libx264", rate=Fraction(fps).limit_denominator(1000))
         assert isinstance(stream, VideoStream)
         stream.height, stream.width = HW
         stream.pix_fmt = "yuv420p"
@@ -85,15 +117,15 @@ def _shoot(port: int, pictures: list[NDArray[np.uint8]], b_frames: int, stop: th
         stream.options = {
             "preset": "superfast",
             "crf": "26",
-            "x264-params": f"keyint={FPS}:min-keyint={FPS}:scenecut=0:repeat-headers=1:threads=1:bframes={b_frames}"
+            "x264-params": f"keyint={group}:min-keyint={group}:scenecut=0:repeat-headers=1:threads=1:bframes={b_frames}"
             + ("" if b_frames else ":rc-lookahead=0:sync-lookahead=0"),
         }
         if not b_frames:
             stream.options = {**stream.options, "tune": "zerolatency", "profile": "main"}
-        start = time.monotonic()
+        start = time.monotonic() + shots.wait_s
         taken, first_ms = 0, None
-        while not stop.wait(max(0.0, start + taken / FPS - time.monotonic())):
-            picture = pictures[taken % len(pictures)].copy()
+        while not stop.wait(max(0.0, start + taken / fps - time.monotonic())):
+            picture = shots.pictures[(shots.first + taken) % len(shots.pictures)].copy()
             now_ms = painted_ms()
             paint(picture, now_ms)
             frame = VideoFrame.from_ndarray(picture, format="rgb24")
@@ -105,7 +137,14 @@ def _shoot(port: int, pictures: list[NDArray[np.uint8]], b_frames: int, stop: th
             taken += 1
 
 
-def _free_udp_port() -> int:
-    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
+def _free_udp_ports(count: int) -> list[int]:
+    """Ports of loopback that nobody has now, none beside another: a camera's reports go to the port after its own."""
+    taken: dict[int, socket.socket] = {}
+    with ExitStack() as stack:
+        while len(taken) < count:
+            probe = stack.enter_context(socket.socket(socket.AF_INET, socket.SOCK_DGRAM))
+            probe.bind(("127.0.0.1", 0))
+            port = int(probe.getsockname()[1])
+            if not {port - 1, port + 1} & taken.keys():
+                taken[port] = probe
+        return list(taken)

@@ -116,7 +116,7 @@ def await_page(base: str, child: subprocess.Popen[Any], within_s: float = UP_WIT
         except (urllib.error.URLError, OSError):
             pass
         pause.wait(0.1)
-    raise SightlineError("the server did not come up", where="bench viewers", mend="see its words above")
+    raise SightlineError("the server did not come up", where="bench", mend="see its words above")
 
 
 def _idle(processes: Sequence[psutil.Process], seconds: float) -> float:

@@ -7,11 +7,6 @@ frames, so a result drawn over another frame is found out.
 
 from __future__ import annotations
 
-import subprocess
-import sys
-import tempfile
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
@@ -21,8 +16,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from streamer.commands.watching.camera import FPS, camera
-from streamer.commands.watching.crowd import await_page, free_tcp_port
 from streamer.commands.watching.painted import BITS, COLUMNS, MODULUS, SIDE_PX, between
+from streamer.commands.watching.whole_server import serving
 from streamer.errors import SightlineError
 
 FLAGS = [
@@ -30,7 +25,6 @@ FLAGS = [
     *("--disable-background-networking", "--disable-component-update", "--disable-sync"),
 ]
 VISITS = 5
-UP_WITHIN_S = 180.0  # an engine may have to be built
 PATIENCE_MS = 60_000
 
 # Every picture that comes to the screen: [painted number, now, time stamp of the result drawn from it, or null].
@@ -87,13 +81,13 @@ def look(pictures: list[NDArray[np.uint8]], seconds: float, *, data_dir: Path, c
             where="bench viewers",
             mend="pip install playwright, or leave the browser out with --no-browser",
         ) from None
-    with camera(pictures) as url, _serving(url, data_dir) as base, sync_playwright() as playwright:
+    with camera(pictures) as url, serving({"cam": url}, data_dir) as server, sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=chromium, args=FLAGS)
         page = browser.new_page(viewport={"width": 1280, "height": 800})
         page.set_default_timeout(PATIENCE_MS)
         first, ready = [], []
         for _ in range(VISITS):
-            page.goto(base)
+            page.goto(server.base)
             page.wait_for_function("window.sightline?.player")
             ready.append(page.evaluate("performance.now()") / 1000)  # since the navigation began
             page.wait_for_function("window.sightline.player.stats.firstPictureMs > 0")
@@ -134,31 +128,3 @@ def own_share(seen: list[list[Any]]) -> float:
         return 0.0
     usual, half_ms = median(known), 500 / FPS
     return sum(offset is not None and abs(offset - usual) < half_ms for offset in offsets) / len(seen)
-
-
-@contextmanager
-def _serving(url: str, data_dir: Path) -> Iterator[str]:
-    """A whole server with this one camera: its address, once the page is there."""
-    port = free_tcp_port()
-    with tempfile.TemporaryDirectory(prefix="sightline-bench-") as name:
-        folder, engines = Path(name), data_dir / "engines"
-        engines.mkdir(parents=True, exist_ok=True)
-        (folder / "data").mkdir()
-        (folder / "data" / "engines").symlink_to(engines)
-        config = folder / "bench.yaml"
-        config.write_text(f"port: {port}\ndata_dir: {folder / 'data'}\nstreams: {{cam: '{url}'}}\n")
-        log = folder / "server.log"
-        with log.open("wb") as out:
-            command = [sys.executable, "-P", "-m", "streamer.cli", "serve", str(config)]
-            server = subprocess.Popen(command, stdout=out, stderr=out)
-        try:
-            base = f"http://127.0.0.1:{port}"
-            await_page(base, server, UP_WITHIN_S)
-            yield base
-        finally:
-            server.terminate()
-            try:
-                server.wait(20)
-            except subprocess.TimeoutExpired:
-                server.kill()
-                server.wait()

@@ -1,0 +1,165 @@
+"""The wall in a browser: its tiles counted from inside the page, its processes and its heap from outside."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from itertools import pairwise
+from statistics import median
+from typing import TYPE_CHECKING, Any
+
+from streamer.commands.watching.memory import MIB
+from streamer.commands.watching.page import FLAGS, age_ms
+from streamer.commands.watching.painted import BITS, COLUMNS, SIDE_PX
+from streamer.errors import SightlineError
+
+if TYPE_CHECKING:
+    from playwright.sync_api import Browser, CDPSession, Page
+
+SIZE_PX = {"width": 1280, "height": 800}
+PATIENCE_MS = 120_000
+PLAYING = """(count) => {
+  const players = [...(window.sightline?.players.values() ?? [])];
+  return players.length === count && players.every((player) => player.live);
+}"""
+
+# From now on each tile counts the pictures that came to the screen. A look reads all counts and one picture a tile.
+COUNT_JS = """([side, columns, bits]) => {
+  const [width, height] = [side * columns, side * Math.ceil(bits / columns)];
+  const context = new OffscreenCanvas(width, height).getContext("2d", { willReadFrequently: true });
+  const painted = (picture) => {
+    context.drawImage(picture, 0, 0, width, height, 0, 0, width, height);
+    const pixels = context.getImageData(0, 0, width, height).data;
+    let value = 0;
+    for (let bit = 0; bit < bits; bit++) {
+      const x = (bit % columns) * side + side / 2, y = Math.floor(bit / columns) * side + side / 2;
+      value = value * 2 + (pixels[(y * width + x) * 4 + 1] > 127 ? 1 : 0);
+    }
+    return value;
+  };
+  const tiles = [...window.sightline.players.values()].map((player) => ({ player, shown: 0 }));
+  for (const tile of tiles) {
+    const seen = () => {
+      tile.shown++;
+      tile.player.video.requestVideoFrameCallback(seen);
+    };
+    tile.player.video.requestVideoFrameCallback(seen);
+  }
+  window.lookAtWall = () => ({
+    at_s: performance.now() / 1000,
+    tiles: tiles.map(({ player, shown }) => ({
+      stream: player.stream,
+      shown,
+      dropped: player.video.getVideoPlaybackQuality().droppedVideoFrames,
+      results: player.stats.results,
+      connects: player.stats.connects,
+      live: player.live && window.sightline.players.get(player.stream) === player,
+      painted: painted(player.picture),
+      now_ms: Date.now(),
+    })),
+  });
+}"""
+
+
+@dataclass(frozen=True, slots=True)
+class Tile:
+    """What one tile showed in the measured time. `fps_*` are of the stretches between two looks."""
+
+    fps_min: float
+    fps_median: float
+    shown: int
+    dropped: int
+    results: int
+    connects: int  # sessions that it needed in the measured time, beyond the one it began with
+    dead_looks: int  # looks at which it was not live
+    age_p50_ms: float
+    age_max_ms: float
+
+
+class WallPage:
+    """The wall with all its tiles playing; for one thread, that which made it."""
+
+    def __init__(self, browser: Browser, base: str, cameras: int) -> None:
+        self._page: Page = browser.new_page(viewport=SIZE_PX)  # type: ignore[arg-type]
+        self._page.set_default_timeout(PATIENCE_MS)
+        self._page.goto(f"{base}/#/wall")
+        self._page.wait_for_function(PLAYING, arg=cameras)
+        self._page.evaluate(COUNT_JS, [SIDE_PX, COLUMNS, BITS])
+        self._inside: CDPSession = self._page.context.new_cdp_session(self._page)
+        self._inside.send("Performance.enable")
+        self._outside: CDPSession = browser.new_browser_cdp_session()
+
+    @property
+    def page(self) -> Page:
+        return self._page
+
+    def pause(self, seconds: float) -> None:
+        """Wait, hearing what the browser has to say meanwhile."""
+        self._page.wait_for_timeout(1000 * seconds)
+
+    def look(self) -> dict[str, Any]:
+        """The counts of all tiles since the page was opened: {at_s, tiles}."""
+        found: dict[str, Any] = self._page.evaluate("window.lookAtWall()")
+        return found
+
+    def heap_mib(self) -> float:
+        """The JavaScript heap that is still held after everything else was thrown away."""
+        self._inside.send("HeapProfiler.collectGarbage")
+        metrics = self._inside.send("Performance.getMetrics")["metrics"]
+        return next(float(each["value"]) for each in metrics if each["name"] == "JSHeapUsedSize") / MIB
+
+    def parts(self) -> dict[str, frozenset[int]]:
+        """The browser's processes by what they do: `chromium renderer`, `chromium GPU`, …"""
+        parts: dict[str, set[int]] = {}
+        for told in self._outside.send("SystemInfo.getProcessInfo")["processInfo"]:
+            parts.setdefault(f"chromium {told['type']}", set()).add(int(told["id"]))
+        return {name: frozenset(pids) for name, pids in parts.items()}
+
+
+@contextmanager
+def open_wall(base: str, cameras: int, chromium: str) -> Iterator[WallPage]:
+    """The page's wall in a browser of its own. Raises SightlineError for want of playwright or of a tile."""
+    try:
+        from playwright.sync_api import TimeoutError as TookTooLong
+        from playwright.sync_api import sync_playwright
+    except ImportError:
+        raise SightlineError(
+            "the browser is driven by playwright, which is not installed",
+            where="bench wall",
+            mend="pip install playwright",
+        ) from None
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=chromium, args=FLAGS)
+        try:
+            try:
+                wall = WallPage(browser, base, cameras)
+            except TookTooLong:
+                raise SightlineError(
+                    f"not all of {cameras} tiles played within {PATIENCE_MS // 1000} s",
+                    where="bench wall",
+                    mend="leave it more CPU, or ask for fewer cameras",
+                ) from None
+            yield wall
+        finally:
+            browser.close()
+
+
+def tiles_of(looks: Sequence[Mapping[str, Any]]) -> dict[str, Tile]:
+    """What each tile showed between the first of these looks and the last; stream -> Tile."""
+    tiles: dict[str, Tile] = {}
+    for place, first in enumerate(looks[0]["tiles"]):
+        told = [look["tiles"][place] for look in looks]
+        counts = [(look["at_s"], each["shown"]) for look, each in zip(looks, told, strict=True)]
+        steps = [(n1 - n0) / (t1 - t0) for (t0, n0), (t1, n1) in pairwise(counts)]
+        ages = [age_ms(each["now_ms"], each["painted"]) for each in told]
+        gained = {name: told[-1][name] - first[name] for name in ("shown", "dropped", "results", "connects")}
+        tiles[first["stream"]] = Tile(
+            fps_min=min(steps),
+            fps_median=median(steps),
+            dead_looks=sum(not each["live"] for each in told),
+            age_p50_ms=median(ages),
+            age_max_ms=max(ages),
+            **gained,
+        )
+    return tiles
