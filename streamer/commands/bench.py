@@ -202,10 +202,10 @@ def _tell_wall(found: dict[str, Any]) -> None:
     from rich.console import Console
     from rich.table import Table
 
-    verdicts = {True: "grows", False: "does not grow", None: "too short to say"}
+    verdicts = {True: "grows", False: "steady", None: "too short"}
     memory = Table(box=None, pad_edge=False)
-    for heading in ("memory", "start MiB", "end MiB", "MiB a minute", "95 %", "noise MiB", ""):
-        memory.add_column(heading, justify="left" if heading in ("memory", "") else "right")
+    for heading in ("MiB", "start", "end", "a minute", "95 %", "noise", ""):
+        memory.add_column(heading, justify="left" if heading in ("MiB", "") else "right", no_wrap=True)
     for name, each in found["memory"].items():
         spread = f"{each['slope_low']:+.2f} … {each['slope_high']:+.2f}"
         sizes = [f"{each[key]:.1f}" for key in ("start_mib", "end_mib")]
@@ -213,7 +213,7 @@ def _tell_wall(found: dict[str, Any]) -> None:
         memory.add_row(name, *sizes, slope, spread, noise, verdicts[each["grows"]])
     tiles = Table(box=None, pad_edge=False)
     for heading in ("tile", "fps", "worst 5 s", "dropped", "results", "age ms", "age max"):
-        tiles.add_column(heading, justify="left" if heading == "tile" else "right")
+        tiles.add_column(heading, justify="left" if heading == "tile" else "right", no_wrap=True)
     for name, each in found["tiles"].items():
         rates = [f"{each['fps_median']:.1f}", f"{each['fps_min']:.1f}"]
         counts = [str(each["dropped"]), str(each["results"])]

@@ -1,4 +1,4 @@
-"""A whole server for a measurement: its own streams, its data in a folder that goes away, the engines that are there."""
+"""A whole server for a measurement: streams of its own, data in a folder that goes away, the engines that are there."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ class WholeServer:
 
 @contextmanager
 def serving(streams: Mapping[str, Any], data_dir: Path, **wishes: Any) -> Iterator[WholeServer]:
-    """Serve these streams (name -> address or fields), with further `wishes` of the YAML file, until the context ends."""
+    """Serve these streams (name -> address or fields), with further `wishes` of the YAML file, until the end."""
     port = free_tcp_port()
     with tempfile.TemporaryDirectory(prefix="sightline-bench-") as name:
         folder, engines = Path(name), data_dir / "engines"
