@@ -132,7 +132,6 @@ def test_a_process_that_ended_is_told_as_such(measure: str) -> None:
     [
         ("python -P -m streamer.cli worker --backend openvino", "worker"),
         ("python -P -m streamer.cli web --port 7860", "web"),
-        ("/opt/bin/redis-server unixsocket:/tmp/x", "redis"),
         ("python -m streamer.cli streams ls", ""),
         ("python -c pass", ""),
         ("", ""),
@@ -140,6 +139,10 @@ def test_a_process_that_ended_is_told_as_such(measure: str) -> None:
 )
 def test_a_part_is_known_by_its_command(command: str, part: str) -> None:
     assert part_of(command.split()) == part
+
+
+def test_redis_is_known_though_its_address_stands_in_the_same_word() -> None:
+    assert part_of(["/opt/bin/redis-server unixsocket:/tmp/sightline/redis.sock"]) == "redis"
 
 
 def test_a_server_without_its_parts_is_refused() -> None:

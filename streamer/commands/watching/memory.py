@@ -55,7 +55,7 @@ def server_parts(supervisor: psutil.Process) -> dict[str, frozenset[int]]:
 
 def part_of(cmdline: list[str]) -> str:
     """Which part of the server a command line starts; empty for none."""
-    if cmdline and "redis-server" in Path(cmdline[0]).name:
+    if cmdline and "redis-server" in cmdline[0]:  # it writes its address behind its name, into the same word
         return "redis"
     after = dict(pairwise(cmdline)).get("streamer.cli", "")
     return after if after in SERVER_PARTS else ""

@@ -80,6 +80,7 @@ def watch(server: WholeServer, wall: WallPage, wish: Wish, show: Progress) -> Sa
 
     samples, measure = Samples(), measure_of()
     whole_s = wish.warm_up_s + wish.seconds
+    server_parts(server.supervisor)  # what is wrong is said now and not after the warm-up
     began_s = time.monotonic()
     while (gone_s := time.monotonic() - began_s) < wish.warm_up_s:
         show(gone_s, whole_s)
