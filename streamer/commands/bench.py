@@ -203,11 +203,11 @@ def _tell_wall(found: dict[str, Any]) -> None:
     from rich.table import Table
 
     verdicts = {True: "grows", False: "steady", None: "too short"}
-    memory = Table(box=None, pad_edge=False)
+    memory = Table(box=None, pad_edge=False, collapse_padding=True)
     for heading in ("MiB", "start", "end", "a minute", "95 %", "noise", ""):
         memory.add_column(heading, justify="left" if heading in ("MiB", "") else "right", no_wrap=True)
     for name, each in found["memory"].items():
-        spread = f"{each['slope_low']:+.2f} … {each['slope_high']:+.2f}"
+        spread = f"{each['slope_low']:+.2f}…{each['slope_high']:+.2f}"
         sizes = [f"{each[key]:.1f}" for key in ("start_mib", "end_mib")]
         slope, noise = f"{each['slope_mib_per_min']:+.2f}", f"{each['noise_mib']:.2f}"
         memory.add_row(name, *sizes, slope, spread, noise, verdicts[each["grows"]])

@@ -19,6 +19,9 @@ if TYPE_CHECKING:
 
 SIZE_PX = {"width": 1280, "height": 800}
 PATIENCE_MS = 120_000
+# Pictures of events come all the time, and a browser without a profile keeps what it has loaded in memory.
+CACHE_BYTES = 4 << 20
+LIVE_JS = "localStorage.setItem('sl-mode', 'live')"  # exact mode shows only what was analysed
 PLAYING = """(count) => {
   const players = [...(window.sightline?.players.values() ?? [])];
   return players.length === count && players.every((player) => player.live);
@@ -83,6 +86,7 @@ class WallPage:
     def __init__(self, browser: Browser, base: str, cameras: int) -> None:
         self._page: Page = browser.new_page(viewport=SIZE_PX)  # type: ignore[arg-type]
         self._page.set_default_timeout(PATIENCE_MS)
+        self._page.add_init_script(LIVE_JS)
         self._page.goto(f"{base}/#/wall")
         self._page.wait_for_function(PLAYING, arg=cameras)
         self._page.evaluate(COUNT_JS, [SIDE_PX, COLUMNS, BITS])
@@ -113,7 +117,7 @@ class WallPage:
         """The browser's processes by what they do: `chromium renderer`, `chromium GPU`, …"""
         parts: dict[str, set[int]] = {}
         for told in self._outside.send("SystemInfo.getProcessInfo")["processInfo"]:
-            parts.setdefault(f"chromium {told['type']}", set()).add(int(told["id"]))
+            parts.setdefault(f"chromium {told['type'].split('.')[0]}", set()).add(int(told["id"]))
         return {name: frozenset(pids) for name, pids in parts.items()}
 
 
@@ -130,7 +134,9 @@ def open_wall(base: str, cameras: int, chromium: str) -> Iterator[WallPage]:
             mend="pip install playwright",
         ) from None
     with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=chromium, args=FLAGS)
+        browser = playwright.chromium.launch(
+            executable_path=chromium, args=[*FLAGS, f"--disk-cache-size={CACHE_BYTES}"]
+        )
         try:
             try:
                 wall = WallPage(browser, base, cameras)
