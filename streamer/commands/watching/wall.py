@@ -25,7 +25,11 @@ from streamer.commands.watching.whole_server import WholeServer, serving
 
 EVERY_S = 5.0
 HEAP_LOOKS = 12  # collecting garbage stops the page for a moment, so not at every sample
-CAPS = {"results_maxlen": 30, "events_maxlen": 200, "evidence": {"pictures": 30, "clips": 3, "why": False}}
+CAPS: dict[str, Any] = {
+    "results_maxlen": 30,
+    "events_maxlen": 200,
+    "evidence": {"pictures": 30, "clips": 3, "why": False},
+}
 REDIS_DATA, PAGE_HEAP = "redis data", "page heap"
 Progress = Callable[[float, float], None]
 
