@@ -3,8 +3,8 @@
     /usr/bin/python3 rtsp_server.py FILE [--port N] [--path /live] [--user NAME --password WORD]
                                          [--sets-beside] [--h265]
 
-Prints `READY <port>` once it listens. The H.264 or H.265 of the file goes out untouched, in real time, once, and is shared
-by all who watch; a test that needs a camera for long serves a long file.
+Prints `READY <port>` once it listens. The H.264 or H.265 of the file goes out untouched, in real time, once, and is
+shared by all who watch; a test that needs a camera for long serves a long file.
 """
 
 import argparse
