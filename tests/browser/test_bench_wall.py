@@ -8,12 +8,15 @@ from __future__ import annotations
 import io
 from functools import partial
 
+import pytest
 from PIL import Image
 from playwright.sync_api import Browser
 
 from streamer.commands.watching.memory import held_mib, measure_of
 from streamer.commands.watching.wall_page import WallPage, tiles_of
 from tests.browser.conftest import STREAM, LiveSite, event_of
+
+pytestmark = pytest.mark.timeout(300)  # the page has its own patience, and says more when it ends
 
 
 def test_the_wall_is_counted(chromium: Browser, site: LiveSite) -> None:
