@@ -23,10 +23,10 @@ GOOD = """(count) => {
   const good = (player) => player.live && player.presenter.shown?.exact && player.drawn?.objects.length >= 3;
   return players.length >= count && players.every(good);
 }"""
-PICTURED = """() => document.querySelectorAll('.sl-rows li canvas').length >= 8"""
+PICTURED = """() => document.querySelectorAll('.sl-rows li img').length >= 8"""
 OF_SOMEBODY = """() => {
   const rows = [...document.querySelectorAll('.sl-rows li')];
-  const row = rows.find((each) => each.querySelector('canvas') && each.innerText.includes('person'));
+  const row = rows.find((each) => each.querySelector('img') && each.innerText.includes('person'));
   row?.querySelector('a').click();
   return Boolean(row);
 }"""

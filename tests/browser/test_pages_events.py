@@ -106,7 +106,7 @@ def test_the_list_is_bounded(site: LiveSite, page: Page) -> None:
 def test_pictures_are_asked_for_only_where_rows_are_seen(
     site: LiveSite, page: Page, answers: Answers
 ) -> None:
-    page.wait_for_selector(f"[data-id='{STREAM}:1:3:enter:3'] .sl-thumb canvas")
+    page.wait_for_selector(f"[data-id='{STREAM}:1:3:enter:3'] .sl-thumb img")
     assert f"{STREAM}:1:3:enter:3" in answers.asked_pictures
     # hundreds of events of the other camera went by; at most a windowful of them and no more after the first misses
     assert len([asked for asked in answers.asked_pictures if asked.startswith("busy:")]) <= 20

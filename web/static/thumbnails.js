@@ -12,7 +12,6 @@ const AGAIN_MS = 3000;
 const MISSES = 5; // so many missing pictures of a camera's events of one kind, and it is not asked for a while
 const PAUSE_MS = 60_000;
 const MARGIN = 0.35; // of the box, around it
-const SIZE_PX = [104, 78]; // two a pixel of the row's place
 
 export class Thumbnails {
   #events = new WeakMap(); // element -> event
@@ -75,11 +74,14 @@ export class Thumbnails {
         if (came || !this.#retry(thumb, event)) this.#judge(event, came);
         this.#next();
       };
-      const show = (cut) => {
-        if (cut) thumb.replaceChildren(cut);
-        ended(Boolean(cut));
+      const image = el("img", { alt: "", decoding: "async" });
+      image.onload = () => {
+        place(image, event);
+        thumb.replaceChildren(image);
+        ended(true);
       };
-      cutOut(event).then(show, () => ended(false));
+      image.onerror = () => ended(false);
+      image.src = pictureUrl(event.id);
     }
   }
 
@@ -101,30 +103,16 @@ export class Thumbnails {
   }
 }
 
-/**
- * A canvas of the event's place in its picture; null if there is none. The picture itself is let go at once: a browser keeps
- * what it has decoded for an `img`, a few hundred megabytes of it where events come all the time.
- */
-async function cutOut(event) {
-  const response = await fetch(pictureUrl(event.id));
-  if (!response.ok) return null;
-  const picture = await createImageBitmap(await response.blob());
-  const cut = el("canvas");
-  [cut.width, cut.height] = SIZE_PX;
-  cut.getContext("2d", { willReadFrequently: true }).drawImage(picture, ...placeOf(event, picture), 0, 0, cut.width, cut.height);
-  picture.close();
-  return cut;
-}
-
-/** The part of the picture (4:3) that shows the event's box with a margin around it, else its middle: [x, y, w, h] px. */
-function placeOf({ attrs = {} }, { width, height }) {
-  const { box_xyxy: box, source_hw: [h, w] = [height, width] } = attrs;
-  const most = Math.min(w, (h * 4) / 3);
-  const [x1, y1, x2, y2] = box ?? [0, 0, w, h];
-  const around = Math.max((x2 - x1) * (1 + 2 * MARGIN), (y2 - y1) * (1 + 2 * MARGIN) * (4 / 3), w / 12);
-  const wide = Math.min(around, most);
+/** Scale and shift the image so that its frame (4:3) shows the event's box with a margin around it. */
+function place(image, { attrs = {} }) {
+  const { box_xyxy: box, source_hw: size } = attrs;
+  if (!box || !size) return;
+  const [h, w] = size;
+  const [x1, y1, x2, y2] = box;
+  let wide = Math.max((x2 - x1) * (1 + 2 * MARGIN), (y2 - y1) * (1 + 2 * MARGIN) * (4 / 3), w / 12);
+  wide = Math.min(wide, w, (h * 4) / 3);
   const high = (wide * 3) / 4;
   const left = Math.min(Math.max(0, (x1 + x2 - wide) / 2), w - wide);
   const top = Math.min(Math.max(0, (y1 + y2 - high) / 2), h - high);
-  return [(left * width) / w, (top * height) / h, (wide * width) / w, (high * height) / h];
+  image.style.cssText = `position:absolute;width:${(100 * w) / wide}%;height:${(100 * h) / high}%;left:${(-100 * left) / wide}%;top:${(-100 * top) / high}%;max-width:none`;
 }
