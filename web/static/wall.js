@@ -6,9 +6,11 @@ import { age, dash } from "./words.js";
 export const TILES = 9; // more than nine live pictures a page are told apart by nobody
 const BESIDE_PX = 196; // the page's bars above and below the pictures
 const USUAL_RATIO = 16 / 9;
+const SMOOTH_FPS = 8; // exact mode shows analysed pictures alone: of fewer than this a second it is a slide show
 
 export class Wall {
   players = new Map();
+  #streams = new Map();
   #mode = "live";
 
   /** `onPick(name)` for a tile of many, `onObject(detail)` for an object that was clicked in a picture. */
@@ -27,7 +29,7 @@ export class Wall {
   set mode(mode) {
     if (mode === this.#mode) return;
     this.#mode = mode;
-    for (const player of this.players.values()) player.setMode(mode);
+    for (const { player, stream } of this.#shown()) player.setMode(this.#modeOf(stream));
   }
 
   /** Put these streams (items of GET /api/v1/streams) on the stage, in their order; others leave it. */
@@ -37,6 +39,8 @@ export class Wall {
     streams.forEach((stream, i) => {
       if (!this.players.has(stream.name)) this.players.set(stream.name, this.#newPlayer(stream));
       const player = this.players.get(stream.name);
+      this.#streams.set(stream.name, stream);
+      player.setMode(this.#modeOf(stream));
       if (this.root.children[i] !== player.tile) this.root.insertBefore(player.tile, this.root.children[i] ?? null);
       player.setState({ ...stream.state, inside: stream.state.zone_objects });
       this.#setZones(player, stream);
@@ -69,6 +73,16 @@ export class Wall {
     player.close();
     player.tile.remove();
     this.players.delete(name);
+    this.#streams.delete(name);
+  }
+
+  #shown() {
+    return [...this.players].map(([name, player]) => ({ player, stream: this.#streams.get(name) }));
+  }
+
+  /** The mode that was chosen, but live for a camera that is analysed too rarely to be watched picture by picture. */
+  #modeOf({ max_fps: maxFps = null }) {
+    return maxFps !== null && maxFps < SMOOTH_FPS ? "live" : this.#mode;
   }
 
   #newPlayer(stream) {
@@ -84,7 +98,7 @@ export class Wall {
       if (!defaultPrevented && !own && this.players.size > 1) this.onPick(stream.name);
     });
     this.root.append(tile);
-    return new Player(tile, stream.name, this.layers, { mode: this.#mode });
+    return new Player(tile, stream.name, this.layers, { mode: this.#modeOf(stream) });
   }
 }
 
