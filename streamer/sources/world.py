@@ -205,6 +205,7 @@ def frame_truth(truth: Truth) -> FrameTruth:
         actions=truth.actions,
         label_names=LABELS,
         action_names=ACTIONS,
+        events=tuple((event.kind, event.id) for event in truth.events if event.id is not None),
     )
 
 
