@@ -126,7 +126,11 @@ class Judge:
         judged: list[Judged] = []
         still: list[_Waiting] = []
         for alarm in self._waiting:
-            mine = [e for e in self._events if (e.kind, e.who) == (alarm.kind, alarm.who)]
+            mine = [
+                e
+                for e in self._events
+                if (e.kind, e.who) == (alarm.kind, alarm.who) and alarm.frame - e.last <= GRACE
+            ]
             # An event that nobody was told of comes first: it may be the second one of the same object.
             mine.sort(key=lambda e: (e.noticed is not None or bool(e.alarms), e.began))
             if mine:

@@ -63,8 +63,8 @@ def gates_of(layout: Layout, traffic: Traffic) -> F64:
     """A gate across each lane, start and end in canvas pixels (2,2,2), or (0,2,2) where nobody drives.
 
     It stands upright in the middle of the canvas, where the box of a car that drives there has the middle of its
-    lower edge: seen aslant that is not on the lane's own ground. Each reaches to both sides half as far as the lanes are
-    apart.
+    lower edge: seen aslant that is not on the lane's own ground. It reaches to both sides half as far as the two
+    lanes are apart.
     """
     if layout.plaza:
         return np.zeros((0, 2, 2))

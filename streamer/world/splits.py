@@ -3,8 +3,8 @@
 A street is (split, index). Its seed lies in the split's own range, its conditions (weather, hour, camera, crowd …) come
 from the same dice in every split, and every second held-out street has a facade theme that no other split draws.
 
-Beside the splits stand the event streets: held-out as well, and staged so that people trespass, cars drive the wrong way
-and bags are left, before a camera that stands still, as one does for which zones and lines are drawn.
+Beside the splits stand the event streets: held-out as well, and staged so that people trespass, cars drive the wrong
+way and bags are left, before a camera that stands still, as one does for which zones and lines are drawn.
 """
 
 from __future__ import annotations
@@ -23,8 +23,8 @@ SPLITS: dict[str, range] = {
     "heldout": range(1_000_000, 2_000_000),
 }
 EVENT_SEEDS = range(2_000_000, 2_100_000)
-# Event streets that `sightline eval` runs, and the frame (12.5 a second) from which on it does, for EVENT_FRAMES frames.
-# Taken by the truth alone, of the first 160: somebody trespasses and a car drives the wrong way, near enough to be seen.
+# Event streets that `sightline eval` runs, and the frame from which on it does, for EVENT_FRAMES frames. Taken of the
+# first 160 by the truth alone: somebody trespasses and a car drives the wrong way, near enough to be seen.
 EVENT_CLIPS = ((104, 100), (4, 110), (66, 140), (151, 150), (159, 160), (140, 160), (115, 170), (147, 40))
 EVENT_FRAMES = 100
 CLEAR = 0.46  # share of streets with clear weather; the other weathers share the rest
