@@ -78,6 +78,7 @@ class FrameTruth:
     (N, 4) source px; labels i64 (N,) into `label_names`; ids i64 (N,), never reused in an epoch; `pixels` i64 (N,) of
     each that are seen, `visibility` f32 (N,) which share of it that is; actions i64 (N,) into `action_names`, -1 none.
     `events` go on in this frame: each its kind (`fall`, `intrusion`, `wrong_way`, `left_bag`) and the id of its object.
+    `on_edge` are people of whom a picture does not tell whether they trespass.
     """
 
     number: int
@@ -91,6 +92,7 @@ class FrameTruth:
     label_names: tuple[str, ...]
     action_names: tuple[str, ...]
     events: tuple[tuple[str, int], ...] = ()
+    on_edge: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

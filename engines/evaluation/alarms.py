@@ -94,7 +94,7 @@ def _moment(seen: Seen, told: Sequence[tuple[str, int]], ideal: bool) -> Moment:
         }
     hard = dict(zip(ids, seen.hard.tolist(), strict=True))
     going_on = [(e.kind, e.id) for e in seen.events if e.kind in ASKED and e.id is not None]
-    return Moment(seen.frame, hard, going_on, stands, told)
+    return Moment(seen.frame, hard, going_on, stands, told, seen.on_edge)
 
 
 ASKED = ("intrusion", "wrong_way")  # the kinds that zones and lines tell

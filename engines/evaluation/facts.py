@@ -12,6 +12,7 @@ from engines.evaluation.coco import PictureBoxes
 from engines.evaluation.matching import difficult, likeness, mask_ious, partners
 from streamer.types import F32, I64, Detections, Perception, Tracks
 from streamer.world import LABELS, Truth, World, WorldConfig, WorldEvent
+from streamer.world.events import on_edge
 
 PERSON = LABELS.index("person")
 
@@ -53,7 +54,7 @@ class Seen:
     `alike` f32 (N, M): IoU with the answer's M tracks, 0 where labels differ; `partner` i64 (N,): the track that stands
     for it, or -1; `mask_iou` f32 (N,), NaN without a partner. `rows` is all the engine said, `detections` what a
     detector's user would take of it (see baselines.py), `cells_wrong` the wrong share of its class map (0 without one).
-    `events`, `forbidden_xy` and `gates_xy` as in `Truth`.
+    `events`, `forbidden_xy` and `gates_xy` as in `Truth`; `on_edge` ids of people who all but stand on that ground.
     """
 
     street: int
@@ -74,6 +75,7 @@ class Seen:
     events: tuple[WorldEvent, ...] = ()
     forbidden_xy: F32 = field(default_factory=lambda: np.zeros((0, 2), np.float32))
     gates_xy: F32 = field(default_factory=lambda: np.zeros((0, 2, 2), np.float32))
+    on_edge: tuple[int, ...] = ()
 
     @classmethod
     def of(
@@ -109,6 +111,7 @@ class Seen:
             events=truth.events,
             forbidden_xy=truth.forbidden_xy,
             gates_xy=truth.gates_xy,
+            on_edge=on_edge(truth),
         )
 
     @property

@@ -5,7 +5,8 @@ frames are part of it. It counts if its object is clear on one of its frames, fr
 nobody could have seen it. An alarm is right if its track stands for the object of an event (then, or up to RECENT
 frames before), from EARLY frames before the event to GRACE after it, and is the first to tell of it. Another alarm for
 the same event is a double, which is not right: whoever watches is called twice. An alarm whose track stands for nobody,
-or for a clear object that does nothing of the kind, is false. What is hard to see is neither merit nor fault.
+or for a clear object that does nothing of the kind, is false. What is hard to see, or on
+the very edge of the forbidden ground, is neither merit nor fault.
 """
 
 from __future__ import annotations
@@ -23,13 +24,16 @@ Verdict = Literal["right", "double", "false"]
 @dataclass(frozen=True, slots=True)
 class Moment:
     """One frame. `hard` says of each true object in sight whether it is too hard to see; `going_on` are kind and object
-    of the events; `stands` the object that each track stands for; `alarms` kind and track of those told of it."""
+    of the events; `stands` the object that each track stands for; `alarms` kind and track of those told of it;
+    `on_edge` the objects of which nobody can say whether they do it.
+    """
 
     frame: int
     hard: Mapping[int, bool]
     going_on: Collection[tuple[str, int]]
     stands: Mapping[int, int]
     alarms: Iterable[tuple[str, int]]
+    on_edge: Collection[int] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,7 +83,7 @@ class _Waiting:
     track: int
     frame: int
     who: int | None
-    hard: bool
+    spared: bool  # hard to see, or on the edge
 
 
 class Judge:
@@ -98,7 +102,7 @@ class Judge:
         self._go_on(moment)
         for kind, track in moment.alarms:
             who, _, hard = self._stood_for.get(track, (None, now, False))
-            self._waiting.append(_Waiting(kind, track, now, who, hard))
+            self._waiting.append(_Waiting(kind, track, now, who, hard or who in moment.on_edge))
         judged = self._hear(now)
         return judged + self._right_ones(), self._settled(now)
 
@@ -136,7 +140,7 @@ class Judge:
             if mine:
                 mine[0].alarms.append((alarm.track, alarm.frame))
             elif alarm.who is None or now is None or now - alarm.frame >= EARLY:
-                if alarm.who is None or not alarm.hard:
+                if alarm.who is None or not alarm.spared:
                     judged.append(Judged(alarm.kind, alarm.track, alarm.frame, "false"))
             else:
                 still.append(alarm)

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
+import cv2
 import numpy as np
 from numpy.typing import NDArray
 
@@ -15,11 +16,13 @@ from streamer.world.happenings import Bag, Happenings
 from streamer.world.layout import Layout
 from streamer.world.lens import Window
 from streamer.world.traffic import Traffic
-from streamer.world.truth import WorldEvent
+from streamer.world.truth import KEYPOINTS, PERSON, Truth, WorldEvent
 
+ANKLES = [KEYPOINTS.index("left_ankle"), KEYPOINTS.index("right_ankle")]
 Box = tuple[float, float, float, float]  # x0, y0, x1, y1 px
 # Half a car along and across the street, and its height: what its box in the picture is made of.
 CAR_HALF_M, CAR_HIGH_M = (2.2, 0.88), 1.5
+EDGE_PX = 2.0  # in a picture 144 rows high; the ground is a few rows deep, and no foot is seen more exactly than this
 GATE_STEPS = 241  # places along the lane that are looked at for the picture's middle
 
 
@@ -57,6 +60,22 @@ def forbidden_in(layout: Layout, window: Window) -> NDArray[np.float32]:
     corners = [(zone.x0, zone.z0), (zone.x1, zone.z0), (zone.x1, zone.z1), (zone.x0, zone.z1)]
     px, _ = layout.camera.project(np.array([(x, 0.0, z) for x, z in corners]))
     return _shown(px, window)
+
+
+def on_edge(truth: Truth) -> tuple[int, ...]:
+    """Ids of people whose feet are outside the forbidden ground, but so near that a picture does not tell."""
+    if not len(truth.forbidden_xy):
+        return ()
+    reach_px = EDGE_PX * truth.instances.shape[0] / 144
+    inside = {event.id for event in truth.events if event.kind == "intrusion"}
+    feet = truth.keypoints[:, ANKLES, :2].mean(axis=1)
+    return tuple(
+        who
+        for who, label, foot in zip(truth.ids.tolist(), truth.labels.tolist(), feet.tolist(), strict=True)
+        if label == PERSON
+        and who not in inside
+        and cv2.pointPolygonTest(truth.forbidden_xy, foot, True) >= -reach_px
+    )
 
 
 def gates_of(layout: Layout, traffic: Traffic) -> F64:

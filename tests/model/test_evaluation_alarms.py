@@ -114,6 +114,8 @@ def test_one_told_that_was_none_is_false() -> None:
     assert counted(figures(nobody)) == counted(figures(beside)) == (0, 0, 1, 0, None)
     assert figures(nobody)["precision"] == 0.0 and figures(nobody)["recall"] is None
     assert counted(figures(story([140.0] * 20, going_on=[False] * 20, hard=True))) == (0, 0, 0, 0, None)
+    on_edge = [replace(f, on_edge=(1,)) for f in story([140.0] * 20, going_on=[False] * 20)]
+    assert counted(figures(on_edge)) == (0, 0, 0, 0, None)
 
 
 def test_streets_are_counted_together() -> None:

@@ -1,4 +1,4 @@
-"""Intrusions and wrong ways of a running world stream: judged as the offline ones are, where a zone or line tells them."""
+"""Intrusions and wrong ways of a running world stream, judged as the offline ones where a zone or line tells them."""
 
 from __future__ import annotations
 

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections import Counter
+from dataclasses import replace
 
 import numpy as np
 
 from streamer.geometry import beside_line, feet_unit
 from streamer.world import World, WorldConfig
-from streamer.world.truth import CAR
+from streamer.world.events import on_edge
+from streamer.world.truth import CAR, KEYPOINTS, PERSON, WorldEvent
 
 HW = (108, 192)
 
@@ -45,3 +47,23 @@ def test_a_square_has_no_lanes_and_gates_go_with_the_camera() -> None:
     assert not np.array_equal(places[1][0], places[1][5])
     shape = places[1][0] - places[1][0][:1, :1]
     assert all(np.allclose(gates - gates[:1, :1], shape, atol=0.1) for gates in places[1])
+
+
+def test_who_is_on_the_edge_is_just_outside_the_forbidden_ground() -> None:
+    world = World(WorldConfig(2, *HW, people=0, vehicles=0, dogs=0, shake=0.0, hour=12, events=1.0))
+    truth = world.step()[1]
+    (x0, y0), (x1, _) = truth.forbidden_xy[:2].tolist()
+    middle = truth.forbidden_xy.mean(axis=0).tolist()
+    edge = ((x0 + x1) / 2, y0 + (truth.forbidden_xy[1, 1] - y0) / 2)
+    places = [middle, edge, (edge[0], edge[1] + 1.0), (edge[0], edge[1] + 9.0), edge]
+    points = np.zeros((5, len(KEYPOINTS), 3), np.float32)
+    points[..., :2] = np.array(places, np.float32)[:, None]
+    there = replace(
+        truth,
+        ids=np.arange(5),
+        labels=np.array([PERSON] * 4 + [CAR]),
+        keypoints=points,
+        events=(WorldEvent("intrusion", 0, 0, (0, 0, 1, 1)),),
+    )
+    assert on_edge(there) == (1, 2)
+    assert on_edge(replace(there, forbidden_xy=np.zeros((0, 2), np.float32))) == ()

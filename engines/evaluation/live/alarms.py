@@ -37,6 +37,7 @@ class LiveAlarms:
             going_on=[(kind, who) for kind, who in truth.events if kind in asked and kind in KINDS],
             stands={track: ids[row] for track, row in frame.row_of_track.items()},
             alarms=[(kind, track) for kind, track in told if kind in asked],
+            on_edge=truth.on_edge,
         )
         judged, known = self._judge.step(moment)
         for alarm in judged:
