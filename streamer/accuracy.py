@@ -40,8 +40,8 @@ class Accuracy:
 
     Shares are 0..1, None while there was no clear object. `objects` counts the clear ones, frame by frame; `switches`
     are identity switches among these frames, `switches_total` since the worker began. `events` by kind: None for one
-    that the model has no head for. `scored_total` and `unscored_total` count frames since the worker began; the latter
-    came faster than they could be scored.
+    that the model has no head for, or the stream no zone or line that tells it. `scored_total` and `unscored_total`
+    count frames since the worker began; the latter came faster than they could be scored.
     """
 
     frames: int

@@ -98,6 +98,9 @@ class Zone(Strict):
     dwell_s: Annotated[
         float | None, Field(gt=0, le=86_400, description="An event when somebody has stayed so long")
     ] = None
+    forbidden: Annotated[
+        bool, Field(description="Nobody may be in it: its enter events say `alarm: intrusion`")
+    ] = False
 
 
 class Line(Strict):
@@ -107,6 +110,10 @@ class Line(Strict):
     start: Annotated[Point, Field(description="[x, y], fractions of width and height")]
     end: Annotated[Point, Field(description="[x, y], fractions of width and height")]
     labels: Labels = ()
+    one_way: Annotated[
+        bool,
+        Field(description="Only `in` is allowed, from its left to its right: `out` says `alarm: wrong_way`"),
+    ] = False
 
     @model_validator(mode="after")
     def _has_length(self) -> Line:

@@ -77,6 +77,8 @@ class FrameTruth:
     `number` counts the source's frames, those that nobody read included; `time_s` is the source's own. boxes_xyxy f32
     (N, 4) source px; labels i64 (N,) into `label_names`; ids i64 (N,), never reused in an epoch; `pixels` i64 (N,) of
     each that are seen, `visibility` f32 (N,) which share of it that is; actions i64 (N,) into `action_names`, -1 none.
+    `events` go on in this frame: each its kind (`fall`, `intrusion`, `wrong_way`, `left_bag`) and the id of its object.
+    `on_edge` are people of whom a picture does not tell whether they trespass.
     """
 
     number: int
@@ -89,6 +91,8 @@ class FrameTruth:
     actions: I64
     label_names: tuple[str, ...]
     action_names: tuple[str, ...]
+    events: tuple[tuple[str, int], ...] = ()
+    on_edge: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -242,6 +246,9 @@ class EventKind(StrEnum):
     DOWN = "down"
 
 
+# What the attribute `alarm` of an event may say.
+INTRUSION, WRONG_WAY = "intrusion", "wrong_way"
+
 EVENT_SCHEMA = "sightline.event/1"
 RESULT_SCHEMA = "sightline.result/1"
 
@@ -253,7 +260,8 @@ class Event:
 
     `wall_ns` Unix time of the frame that caused it; `track_id` None for stream events; `attrs` holds label, score,
     box_xyxy (px in the source picture), source_hw; for an action its name and start_wall_ns; for a zone or line its
-    name (`zone`, `line`), `direction` (in | out) or `dwell_s`; for a stream's end error code and message;
+    name (`zone`, `line`), `direction` (in | out) or `dwell_s`, and `alarm` (intrusion | wrong_way) where the region
+    forbids it; for a stream's end error code and message;
     `latency_ms` capture to rule.
     """
 

@@ -50,7 +50,7 @@ class AccuracyView(BaseModel):
     switches: int = Field(description="Identity switches in these frames")
     switches_total: int
     events: dict[str, EventScoreView | None] = Field(
-        description="appear, leave, fall; null: no head tells it"
+        description="appear, leave, fall, intrusion, wrong_way; null: no head, zone or line tells it"
     )
     scored_total: int
     unscored_total: int = Field(description="Frames that came faster than they could be scored")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,14 +11,18 @@ from numpy.typing import NDArray
 from engines.evaluation.coco import PictureBoxes
 from engines.evaluation.matching import difficult, likeness, mask_ious, partners
 from streamer.types import F32, I64, Detections, Perception, Tracks
-from streamer.world import LABELS, Truth, World, WorldConfig
+from streamer.world import LABELS, Truth, World, WorldConfig, WorldEvent
+from streamer.world.events import on_edge
 
 PERSON = LABELS.index("person")
 
 
 @dataclass(frozen=True, slots=True)
 class Street:
-    """One street that is measured, by its place among them, and under which conditions it lies."""
+    """One street that is measured, by its place among them, and under which conditions it lies.
+
+    `first` is how many of its frames had passed, undrawn, before the one that is measured as frame 0.
+    """
 
     index: int
     config: WorldConfig
@@ -26,13 +30,20 @@ class Street:
     weather: str
     night: bool
     degraded: bool  # the camera blurs, drifts in exposure or compresses
+    first: int = 0
 
     @classmethod
-    def of(cls, index: int, world: World) -> Street:
+    def of(cls, index: int, world: World, first: int = 0) -> Street:
         """What the drawn world itself says of its conditions."""
         config = world.config
         degraded = bool(config.blur or config.exposure or config.compression)
-        return cls(index, config, world.layout.theme, config.weather, world.light.night, degraded)
+        return cls(index, config, world.layout.theme, config.weather, world.light.night, degraded, first)
+
+    def drawn_anew(self) -> World:
+        """The street as it is before frame 0."""
+        world = World(self.config)
+        world.skip(self.first)
+        return world
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +54,7 @@ class Seen:
     `alike` f32 (N, M): IoU with the answer's M tracks, 0 where labels differ; `partner` i64 (N,): the track that stands
     for it, or -1; `mask_iou` f32 (N,), NaN without a partner. `rows` is all the engine said, `detections` what a
     detector's user would take of it (see baselines.py), `cells_wrong` the wrong share of its class map (0 without one).
+    `events`, `forbidden_xy` and `gates_xy` as in `Truth`; `on_edge` ids of people who all but stand on that ground.
     """
 
     street: int
@@ -60,6 +72,10 @@ class Seen:
     rows: PictureBoxes
     detections: Detections
     cells_wrong: float
+    events: tuple[WorldEvent, ...] = ()
+    forbidden_xy: F32 = field(default_factory=lambda: np.zeros((0, 2), np.float32))
+    gates_xy: F32 = field(default_factory=lambda: np.zeros((0, 2, 2), np.float32))
+    on_edge: tuple[int, ...] = ()
 
     @classmethod
     def of(
@@ -92,6 +108,10 @@ class Seen:
             rows=rows,
             detections=detections,
             cells_wrong=cells_wrong,
+            events=truth.events,
+            forbidden_xy=truth.forbidden_xy,
+            gates_xy=truth.gates_xy,
+            on_edge=on_edge(truth),
         )
 
     @property

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import html
 from collections.abc import Mapping, Sequence
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -15,13 +16,13 @@ import cv2
 import numpy as np
 
 from engines.evaluation.actions import told_of
-from engines.evaluation.facts import PERSON, Seen, by_street
+from engines.evaluation.facts import PERSON, Seen, Street, by_street
 from engines.evaluation.matching import difficult, sampled
 from engines.evaluation.overlay import draw_answer, draw_classes, draw_truth, side_by_side
 from engines.evaluation.scores import FLAT, Measures
 from streamer.errors import SightlineError
 from streamer.types import U8
-from streamer.world import ACTIONS, SEMANTIC, Truth, World
+from streamer.world import ACTIONS, SEMANTIC, Truth
 
 SHOWN = 6  # frames of each kind
 APART = 12  # frames that two shown ones of a street lie apart
@@ -32,6 +33,7 @@ KINDS: Mapping[str, str] = {
     "switches": "Objects that changed their identity",
     "actions": "People whose action is told wrongly",
     "semantic": "Class maps with most cells wrong",
+    "events": "Intrusions and cars on the wrong way that were missed, told twice or told for nothing",
 }
 STYLE = """body{font:15px/1.5 system-ui,sans-serif;margin:2rem auto;max-width:1500px;padding:0 1rem;color:#1c2430}
 img{width:100%;border:1px solid #ccd}figure{margin:1.2rem 0}figcaption{color:#456}table{border-collapse:collapse}
@@ -59,6 +61,10 @@ def badness(measures: Measures) -> dict[str, list[tuple[float, Seen]]]:
         for kind, value in values.items():
             if value > 0:
                 bad[kind].append((value, seen))
+    mistakes = measures.alarms.mistakes()
+    for seen in chain(measures.run.frames, measures.staged.frames):
+        if (seen.street, seen.frame) in mistakes:
+            bad["events"].append((float(mistakes[seen.street, seen.frame]), seen))
     for rows in bad.values():
         rows.sort(key=lambda row: (-row[0], row[1].street, row[1].frame))
     return bad
@@ -105,15 +111,19 @@ def write_page(folder: Path, measures: Measures, numbers: Mapping[str, Any], hea
     return len(wanted)
 
 
+def _streets(measures: Measures) -> dict[int, Street]:
+    return {street.index: street for street in chain(measures.run.streets, measures.staged.streets)}
+
+
 def _keys(rows: Sequence[tuple[float, Seen]]) -> list[tuple[float, tuple[int, int]]]:
     return [(value, (seen.street, seen.frame)) for value, seen in rows]
 
 
 def _draw(folder: Path, measures: Measures, wanted: Sequence[Seen], with_map: set[tuple[int, int]]) -> None:
     """One PNG for each frame that is shown."""
-    configs = {street.index: street.config for street in measures.run.streets}
+    streets = _streets(measures)
     for index, rows in by_street(wanted).items():
-        world = World(configs[index])
+        world = streets[index].drawn_anew()
         done = 0
         for seen in rows:
             world.skip(seen.frame - done)
@@ -151,7 +161,7 @@ def _document(
     heading: str,
     chosen: Mapping[str, Sequence[tuple[float, Seen]]],
 ) -> str:
-    streets = {street.index: street for street in measures.run.streets}
+    streets = _streets(measures)
     rows = "".join(
         f"<tr><td>{name}</td><td>{'no such head' if numbers[name] is None else format(numbers[name], '.3f')}</td></tr>"
         for name in FLAT

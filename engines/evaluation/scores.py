@@ -12,10 +12,12 @@ from typing import Any
 import numpy as np
 
 from engines.evaluation.actions import tally, warm_up_frames
+from engines.evaluation.alarms import Alarms, Rules, alarms
 from engines.evaluation.baselines import TUNED, byte_track, iou_track
 from engines.evaluation.calibration import calibration
 from engines.evaluation.coco import Precision
 from engines.evaluation.delays import falls
+from engines.evaluation.events import event_figures
 from engines.evaluation.facts import PERSON, Seen, Street, by_street
 from engines.evaluation.identities import StreetTracks, follow_street, together
 from engines.evaluation.keypoints import key_points
@@ -59,10 +61,15 @@ class Accuracy:
 
 
 class Measures:
-    """What a run comes to. Comparing is done once; every part of the streets is then summed up from it."""
+    """What a run comes to. Comparing is done once; every part of the streets is then summed up from it.
 
-    def __init__(self, run: SplitRun) -> None:
+    `staged` are the event streets: they count for the events and for nothing else. `rules` are those that serve;
+    without them no events are told of.
+    """
+
+    def __init__(self, run: SplitRun, *, staged: SplitRun | None = None, rules: Rules | None = None) -> None:
         self.run = run
+        self.staged = staged or SplitRun(run.labels, run.clips)
         self.frames = by_street(run.frames)
         self.fps = run.streets[0].config.fps if run.streets else 12.5
         self.warm_up = warm_up_frames(run.clips.frames, run.clips.stride_s, self.fps)
@@ -82,6 +89,18 @@ class Measures:
             }
             for name, track in BASELINES.items()
         }
+
+        streets = [*run.streets, *self.staged.streets]
+        everywhere = {**self.frames, **by_street(self.staged.frames)}
+        self.asked = rules is not None
+        self.alarms = alarms(streets, everywhere, rules) if rules is not None else Alarms()
+        self._ideal = alarms(streets, everywhere, rules, ideal=True) if rules is not None else Alarms()
+
+    def events(self) -> dict[str, Any] | None:
+        """The four kinds (events.py); None without rules."""
+        fallen = falls(self.frames) if self.run.clips.labels else None
+        staged = by_street(self.staged.frames)
+        return event_figures(self.frames, staged, fallen, self.alarms, self._ideal) if self.asked else None
 
     @property
     def switched(self) -> set[tuple[int, int]]:
@@ -212,6 +231,7 @@ def told(measures: Measures, unseen_themes: Sequence[str] = ()) -> dict[str, Any
             else None,
             "order": order,
             "falls": falls(measures.frames) if run.clips.labels else None,
+            "events": measures.events(),
             "calibration": calibration(run.frames),
         },
     }

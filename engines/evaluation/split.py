@@ -88,11 +88,14 @@ def run_split(
     clips: Clips | None = None,
     most: int = MOST_SIDE_BY_SIDE,
     watch: Callable[[int, int], None] | None = None,
+    begin: Sequence[int] | None = None,
+    index_from: int = 0,
 ) -> SplitRun:
     """Run these streets for `frames` frames each, up to `most` side by side as one batch.
 
-    All must be of the engine's size and one rate. `watch(done, total)` counts frames of all streets. Raises EngineError
-    for a model that finds other things than the world holds.
+    All must be of the engine's size and one rate. `watch(done, total)` counts frames of all streets. `begin` is how
+    many frames of each street pass undrawn first (none), `index_from` the first one's place. Raises EngineError for a
+    model that finds other things than the world holds.
     """
     if tuple(task.labels) != LABELS:
         raise EngineError(
@@ -106,7 +109,12 @@ def run_split(
     total, done = len(configs) * frames, 0
     for first in range(0, len(configs), size):
         worlds = [World(config) for config in configs[first : first + size]]
-        group = _Group(infer, task, worlds, first, run, most)
+        passed = list(begin or [0] * len(configs))[first : first + size]
+        for world, frames_before in zip(worlds, passed, strict=True):
+            world.skip(frames_before)
+        places = range(index_from + first, index_from + first + len(worlds))
+        streets = [Street.of(*place) for place in zip(places, worlds, passed, strict=True)]
+        group = _Group(infer, task, worlds, streets, run, most)
         for step in range(frames):
             group.step(step)
             done += len(worlds)
@@ -121,10 +129,16 @@ class _Group:
     """Streets that share a batch."""
 
     def __init__(
-        self, infer: Infer, task: TrackingTask, worlds: list[World], first: int, run: SplitRun, most: int
+        self,
+        infer: Infer,
+        task: TrackingTask,
+        worlds: list[World],
+        streets: list[Street],
+        run: SplitRun,
+        most: int,
     ) -> None:
         self._infer, self._task, self._worlds, self._run = infer, task, worlds, run
-        self._streets = [Street.of(first + i, world) for i, world in enumerate(worlds)]
+        self._streets = streets
         run.streets += self._streets
         self._states = [task.initial_state() for _ in worlds]
         self._control = OrderControl(

@@ -39,6 +39,15 @@ def evaluate(
     ] = Split.HELDOUT,
     streets: Annotated[int, typer.Option(min=1, max=1000, help="Streets of the split.")] = 12,
     frames: Annotated[int, typer.Option(min=1, help="Frames of each, at 12.5 a second.")] = 150,
+    event_streets: Annotated[
+        int,
+        typer.Option(
+            min=0,
+            max=8,
+            help="Held-out streets besides, 100 frames each, where somebody trespasses or a car drives the wrong way: "
+            "they count for the events alone.",
+        ),
+    ] = 8,
     as_json: Annotated[bool, typer.Option("--json", help="One JSON object instead of tables.")] = False,
     page: Annotated[
         Path | None,
@@ -62,7 +71,7 @@ def evaluate(
     ] = "openvino",
     precision: Annotated[str, typer.Option(help="auto, f16, bf16 or f32.")] = "auto",
 ) -> None:
-    """Measure detection, masks, tracks, the class map, key points and actions on streets never trained on.
+    """Measure detection, masks, tracks, the class map, key points, actions and events on streets never trained on.
 
     Numbers are of clear objects: at least 48 pixels and a quarter of the object visible. Accuracy in the synthetic
     world is not accuracy on your camera.
@@ -76,7 +85,14 @@ def evaluate(
             mend=f"use 0 to {streets - 1}",
         )
     measures, numbers = _measure(
-        SHIPPED if model == "street" else model, split, streets, frames, backend, precision, without
+        SHIPPED if model == "street" else model,
+        split,
+        streets,
+        frames,
+        event_streets if split is Split.HELDOUT else 0,  # what is reported is not for choosing settings
+        backend,
+        precision,
+        without,
     )
     if as_json:
         import orjson
@@ -99,7 +115,14 @@ def evaluate(
 
 
 def _measure(
-    model: str, split: Split, streets: int, frames: int, backend: str, precision: str, without: str | None
+    model: str,
+    split: Split,
+    streets: int,
+    frames: int,
+    event_streets: int,
+    backend: str,
+    precision: str,
+    without: str | None,
 ) -> tuple[Measures, dict[str, Any]]:
     """Run the model; what was seen, and its numbers with how they were made in front."""
     from engines.evaluation.scores import Measures, told
@@ -107,8 +130,9 @@ def _measure(
     from engines.tasks.track import TrackTask
     from engines.zoo import open_engine
     from streamer.commands.bars import LateBar
+    from streamer.commands.evaluate_rules import served_rules
     from streamer.config import Config
-    from streamer.world.splits import split_config
+    from streamer.world.splits import EVENT_CLIPS, EVENT_FRAMES, event_street, split_config
     from streamer.world.truth import TEST_THEMES
 
     engine = open_engine(
@@ -126,14 +150,26 @@ def _measure(
 
             knock_out(getattr(engine, "module", None), without)
         height, width = spec.input_hw
+        task = TrackTask.from_spec(spec)
         with LateBar(f"{split.value} streets") as bar:
             run = run_split(
                 engine.infer,
-                TrackTask.from_spec(spec),
+                task,
                 [split_config(split.value, i, height, width, FPS) for i in range(streets)],
                 frames=frames,
                 clips=Clips.from_config(spec.meta.get("config", {})),
                 watch=lambda done, total: bar.show(done, total, f"{split.value} streets"),
+            )
+        clips = EVENT_CLIPS[:event_streets]
+        with LateBar("event streets") as bar:
+            staged = run_split(
+                engine.infer,
+                task,
+                [event_street(i, height, width, FPS) for i, _ in clips],
+                frames=EVENT_FRAMES,
+                watch=lambda done, total: bar.show(done, total, "event streets"),
+                begin=[first for _, first in clips],
+                index_from=streets,
             )
     finally:
         engine.close()
@@ -145,7 +181,7 @@ def _measure(
         "digest": spec.digest,
         **({"without": without} if without else {}),
     }
-    measures = Measures(run)
+    measures = Measures(run, staged=staged, rules=served_rules)
     return measures, {**how, **told(measures, TEST_THEMES)}
 
 
@@ -153,9 +189,8 @@ def _overlaid(measures: Measures, street: int) -> Iterator[U8]:
     """Each frame of one street, truth and answer side by side; the street is drawn anew."""
     from engines.evaluation.matching import difficult
     from engines.evaluation.overlay import draw_answer, draw_truth, side_by_side
-    from streamer.world import World
 
-    world = World(measures.run.streets[street].config)
+    world = measures.run.streets[street].drawn_anew()
     for seen in measures.frames[street]:
         picture, truth = world.step()
         yield side_by_side([draw_truth(picture, truth, difficult(truth)), draw_answer(picture, seen)])

@@ -63,6 +63,11 @@ def show(numbers: Mapping[str, Any], console: Console | None = None) -> None:
         points = details["key_points"]
         console.print(_line("PCK@0.1", {**points["pck10_by_point"], "hidden ones": points["pck10_hidden"]}))
     _show_actions(console, details)
+    if details["events"] is not None:
+        console.print(_events(details["events"]))
+        for kind, row in details["events"].items():
+            if isinstance(row, Mapping) and not row["asked"]:
+                console.print(f"{kind.replace('_', ' ')}: cannot be told, {row['why']}")
     ece = details["calibration"]["ece"]
     console.print(f"expected calibration error of the scores shown: {_number(ece)}")
     console.print(f"[dim]{numbers['count'].replace('clear:', 'clear objects:')}.[/]")
@@ -110,7 +115,7 @@ def _groups(details: Mapping[str, Any]) -> Table:
 
 
 def _show_actions(console: Console, details: Mapping[str, Any]) -> None:
-    actions, order, falls = details["actions"], details["order"], details["falls"]
+    actions, order = details["actions"], details["order"]
     if actions is not None:
         console.print(_line("action", actions["by_class"]))
         since = {f"{low} s": span["top1"] for low, span in actions["by_seconds"].items()}
@@ -127,12 +132,35 @@ def _show_actions(console: Console, details: Mapping[str, Any]) -> None:
                 f"order pairs, {name}: in order {_number(row['ordered'])}, shuffled {_number(row['shuffled'])}"
                 f" (chance 0.500; {asked} asked)"
             )
-    if falls is not None:
-        console.print(
-            f"falls: {falls['noticed']} of {falls['falls']} noticed, {falls['told']} told, "
-            f"precision {_number(falls['precision'])}, delay {_number(falls['delay_frames_mean'])} frames"
-            f" (median {_number(falls['delay_frames_median'])})"
-        )
+
+
+def _events(events: Mapping[str, Any]) -> Table:
+    """Each kind as told of the model's tracks, and in brackets what the same rules make of the true boxes."""
+    columns = ("happened", "noticed", "told", "recall", "precision")
+    delays = ("delay, frames: mean", "median", "p90")
+    table = Table("event", *columns, *delays, "streets", box=None, pad_edge=False)
+    for kind, row in events.items():
+        if not isinstance(row, Mapping):
+            continue
+        ideal = row.get("of_true_boxes", {})
+        cells = [_whole(row[name]) for name in columns[:3]]
+        cells += [_beside(row[name], ideal.get(name)) for name in columns[3:]]
+        cells += [
+            _beside(row[name], ideal.get(name), ".1f")
+            for name in ("delay_frames_mean", "delay_frames_median", "delay_frames_p90")
+        ]
+        streets = events["streets"] + (0 if kind == "fall" else events["event_streets"])
+        table.add_row(kind.replace("_", " "), *cells, str(streets))
+    return table
+
+
+def _whole(value: int | None) -> str:
+    return "–" if value is None else str(value)
+
+
+def _beside(value: Any, ideal: Any, form: str = ".3f") -> str:
+    told = "–" if value is None else format(value, form)
+    return told if ideal is None else f"{told} ({ideal:{form}})"
 
 
 def _line(title: str, values: Mapping[str, Any]) -> Table:

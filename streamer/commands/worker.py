@@ -10,7 +10,7 @@ import os
 import signal
 import sys
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -142,7 +142,7 @@ def run(
     from streamer.metrics import Metrics
     from streamer.pipeline import Pipeline
     from streamer.publisher import Publisher
-    from streamer.rules.wishes import Wishes, rules_of
+    from streamer.rules.wishes import Wishes, alarms_of, rules_of
     from streamer.runner import StreamRunner, Surroundings
     from streamer.scoreboard import Scoreboard
     from streamer.sinks.redis import RedisSink
@@ -158,7 +158,7 @@ def run(
     whys = Whys(redis_url, data_dir, on=why, backend=backend, clock=clock, metrics=metrics)
     kept = Evidence(redis_url, *evidence, sink=sink, clock=clock, metrics=metrics)
     wishes = Wishes()
-    scoreboard = Scoreboard(_measure, clock)
+    scoreboard = Scoreboard(lambda: _measure(lambda stream: alarms_of(wishes.of(stream))), clock)
     publisher = Publisher(
         rules=rules_of(wishes),
         results=kept.results,
@@ -300,11 +300,11 @@ class Models:
         return all([pipeline.close(timeout_s) for _, pipeline in made])
 
 
-def _measure() -> Measure:
+def _measure(alarms: Callable[[str], Collection[str]]) -> Measure:
     """Made when a source brings its truth: workers that never meet one do not load it."""
     from engines.evaluation.live.window import RollingAccuracy
 
-    return RollingAccuracy()
+    return RollingAccuracy(alarms=alarms)
 
 
 def usable_cpus() -> int:

@@ -3,7 +3,7 @@
 A box jitters, so nobody crosses by standing on the line: a track is on a side once it was seen there `settle_frames`
 times in a row (what is seen within the dead band around the line counts for neither side), and crosses when it changes
 sides through the line, not around its end. So the crossings of one track come in turns, and in and out balance. The
-dead band grows with the object's box, as its jitter does.
+dead band grows with the object's box, as its jitter does. Over a line that is one-way, `out` is an alarm and says so.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ import numpy as np
 from streamer.geometry import beside_line, feet_unit
 from streamer.regions import Line, Point
 from streamer.rules.telling import Look, looks, stream_s, told
-from streamer.types import Event, EventKind, FrameRef, Result
+from streamer.types import WRONG_WAY, Event, EventKind, FrameRef, Result
 
 IN, OUT = "in", "out"
 
@@ -101,7 +101,7 @@ class Lines:
                 )
                 walks[track] = walk
                 if direction:
-                    events.append(_event(line.name, direction, walk, track, look, result))
+                    events.append(_event(line, direction, walk, track, look, result))
             after[place] = walks
         return LineState(after), events
 
@@ -135,9 +135,11 @@ class Lines:
         return walk, (IN if side > 0 else OUT) if crossed else ""
 
 
-def _event(line: str, direction: str, walk: Walk, track: int, look: Look, result: Result) -> Event:
+def _event(line: Line, direction: str, walk: Walk, track: int, look: Look, result: Result) -> Event:
     change = walk.change
     assert change is not None  # it changed sides
     evidence = {"crossed_seq": change.seq, "crossed_wall_ns": change.wall_ns}
-    attrs = {"line": line, "direction": direction}
-    return told(EventKind.CROSS, result, track, look, attrs=attrs, evidence=evidence, region=line)
+    attrs = {"line": line.name, "direction": direction}
+    if line.one_way and direction == OUT:
+        attrs["alarm"] = WRONG_WAY
+    return told(EventKind.CROSS, result, track, look, attrs=attrs, evidence=evidence, region=line.name)

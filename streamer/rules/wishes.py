@@ -14,6 +14,7 @@ from streamer.rules.lines import Lines
 from streamer.rules.presence import Presence
 from streamer.rules.rule import Rule
 from streamer.rules.zones import Zones
+from streamer.types import INTRUSION, WRONG_WAY
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +51,15 @@ class Wishes:
 
     def lines(self, stream: str) -> tuple[Line, ...]:
         return self.of(stream).lines
+
+
+def alarms_of(wish: Wish) -> frozenset[str]:
+    """What the attribute `alarm` of this stream's events may say."""
+    wanted = {
+        INTRUSION: any(z.forbidden for z in wish.zones),
+        WRONG_WAY: any(li.one_way for li in wish.lines),
+    }
+    return frozenset(kind for kind, wished in wanted.items() if wished)
 
 
 def rules_of(wishes: Wishes) -> list[Rule]:

@@ -2,20 +2,23 @@
 
 Where a track stands is the middle of its box's lower edge. A box flickers, so a track has entered after `enter_frames`
 sightings inside in a row, and has left after `exit_s` of stream time without one (outside or out of sight), when the
-zone is given up and when its epoch ends. So one that stands on the edge enters once and not at each flicker.
+zone is given up and when its epoch ends. So one that stands on the edge enters once and not at each flicker. An `enter`
+into a forbidden zone says so: it is an alarm.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from types import MappingProxyType
+from typing import Any
 
 import numpy as np
 
 from streamer.geometry import feet_unit, in_polygon
 from streamer.regions import Zone
 from streamer.rules.telling import Look, Span, looks, stream_s, told
-from streamer.types import Event, EventKind, FrameRef, Result
+from streamer.types import INTRUSION, Event, EventKind, FrameRef, Result
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,11 +103,13 @@ class Zones:
                 continue
             if track in standing and not stay.entered and stay.span.frames >= self.enter_frames:
                 stay = replace(stay, entered=True)
-                events.append(_event(EventKind.ENTER, zone.name, track, stay, result))
+                alarm = {"alarm": INTRUSION} if zone.forbidden else {}
+                events.append(_event(EventKind.ENTER, zone.name, track, stay, result, alarm))
             if track in standing and stay.entered and not stay.dwelt and zone.dwell_s is not None:
                 stay = replace(stay, dwelt=now_s - stay.span.first_s >= zone.dwell_s)
                 if stay.dwelt:
-                    events.append(_event(EventKind.DWELL, zone.name, track, stay, result, zone.dwell_s))
+                    more = {"dwell_s": zone.dwell_s}
+                    events.append(_event(EventKind.DWELL, zone.name, track, stay, result, more))
             after[track] = stay
         return after, events
 
@@ -136,7 +141,12 @@ def _exits(zone: str, stays: Stays, result: Result) -> list[Event]:
 
 
 def _event(
-    kind: EventKind, zone: str, track: int, stay: Stay, result: Result, dwell_s: float | None = None
+    kind: EventKind,
+    zone: str,
+    track: int,
+    stay: Stay,
+    result: Result,
+    more: Mapping[str, Any] = MappingProxyType({}),
 ) -> Event:
-    attrs = {"zone": zone} if dwell_s is None else {"zone": zone, "dwell_s": dwell_s}
+    attrs = {"zone": zone, **more}
     return told(kind, result, track, stay.look, attrs=attrs, evidence=stay.span.evidence(), region=zone)

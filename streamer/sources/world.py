@@ -24,6 +24,7 @@ from streamer.sources.fitting import laid
 from streamer.sources.timeline import Thinner
 from streamer.types import TICKS_90K, U8, Fit, Frame, FrameRef, FrameTruth, Hw, frozen_array
 from streamer.world import ACTIONS, LABELS, TEST_THEMES, THEMES, VIEWS, WEATHERS, Truth, World, WorldConfig
+from streamer.world.events import on_edge
 
 DEFAULT_SIZE = "640x360"
 DEFAULT_SEED = 1
@@ -205,6 +206,8 @@ def frame_truth(truth: Truth) -> FrameTruth:
         actions=truth.actions,
         label_names=LABELS,
         action_names=ACTIONS,
+        events=tuple((event.kind, event.id) for event in truth.events if event.id is not None),
+        on_edge=on_edge(truth),
     )
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Final
 
-from streamer.types import EVENT_SCHEMA, RESULT_SCHEMA, EventKind
+from streamer.types import EVENT_SCHEMA, INTRUSION, RESULT_SCHEMA, WRONG_WAY, EventKind
 
 _DRAFT: Final = "https://json-schema.org/draft/2020-12/schema"
 _HW: Final = {
@@ -158,6 +158,10 @@ EVENT_JSON_SCHEMA: Final = _schema(
                 "dwell_s": {"description": "for so long it has stayed in the zone", "type": "number"},
                 "line": {"description": "its name", "type": "string"},
                 "direction": {"enum": ["in", "out"]},
+                "alarm": {
+                    "description": "what its region forbids: an enter into the zone, a cross the wrong way",
+                    "enum": [INTRUSION, WRONG_WAY],
+                },
                 "code": {"type": "string"},
                 "message": {"type": "string"},
             },

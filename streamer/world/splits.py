@@ -2,6 +2,9 @@
 
 A street is (split, index). Its seed lies in the split's own range, its conditions (weather, hour, camera, crowd …) come
 from the same dice in every split, and every second held-out street has a facade theme that no other split draws.
+
+Beside the splits stand the event streets: held-out as well, and staged so that people trespass, cars drive the wrong
+way and bags are left, before a camera that stands still, as one does for which zones and lines are drawn.
 """
 
 from __future__ import annotations
@@ -19,6 +22,11 @@ SPLITS: dict[str, range] = {
     "validation": range(900_000, 1_000_000),
     "heldout": range(1_000_000, 2_000_000),
 }
+EVENT_SEEDS = range(2_000_000, 2_100_000)
+# Event streets that `sightline eval` runs, and the frame from which on it does, for EVENT_FRAMES frames. Taken of the
+# first 160 by the truth alone: somebody trespasses and a car drives the wrong way, near enough to be seen.
+EVENT_CLIPS = ((104, 100), (4, 110), (66, 140), (151, 150), (159, 160), (140, 160), (115, 170), (147, 40))
+EVENT_FRAMES = 100
 CLEAR = 0.46  # share of streets with clear weather; the other weathers share the rest
 CROWD_ONE_IN = 6
 CROWD = range(15, 31)
@@ -43,6 +51,20 @@ def split_config(split: str, index: int, height: int, width: int, fps: float = 1
     if split == "heldout" and index % 2:
         drawn["theme"] = TEST_THEMES[index // 2 % len(TEST_THEMES)]
     return WorldConfig(seed=seeds[index], height=height, width=width, fps=fps, **drawn)
+
+
+def event_street(index: int, height: int, width: int, fps: float = 12.5) -> WorldConfig:
+    """Event street `index`; the same at every size and rate. Raises SightlineError for an index that there is not."""
+    if not 0 <= index < len(EVENT_SEEDS):
+        raise SightlineError(
+            f"there is no event street {index}", where="world", mend=f"use 0 to {len(EVENT_SEEDS) - 1}"
+        )
+    drawn = _conditions(np.random.default_rng([EVENT_SEEDS.start, index, 71]))
+    if index % 2:
+        drawn["theme"] = TEST_THEMES[index // 2 % len(TEST_THEMES)]
+    # Vehicles make it a street and no square: on a square nobody can drive the wrong way.
+    drawn |= {"events": 1.0, "vehicles": 3, "shake": 0.0, "zoom": 0.0}
+    return WorldConfig(seed=EVENT_SEEDS[index], height=height, width=width, fps=fps, **drawn)
 
 
 def _conditions(rng: np.random.Generator) -> dict[str, Any]:

@@ -20,7 +20,7 @@ from streamer.world.camera import F64
 from streamer.world.dogs import dog_shapes
 from streamer.world.draw import FIRST_OBJECT, MAX_OBJECTS, Shape, Tint, paint
 from streamer.world.drawn import Drawn
-from streamer.world.events import Box, events_in, forbidden_in
+from streamer.world.events import Box, events_in, forbidden_in, gates_in, gates_of
 from streamer.world.fog import Fog, snow_on
 from streamer.world.happenings import Bag, Happenings
 from streamer.world.headlights import Headlights
@@ -61,6 +61,7 @@ class World:
         self.light: Light = light_at(self.layout.hour, config.weather)
         self.traffic = Traffic(config, self.layout)
         self.happenings = Happenings(config, self.layout, self.traffic)
+        self._gates = gates_of(self.layout, self.traffic)
         self._frame = 0
         self._twin: World | None = None
         camera = self.layout.camera
@@ -292,6 +293,7 @@ class World:
             caption=self._caption_with(kept),
             events=events_in(self.happenings, drawn, dict(self._bag_places(window)), (height, width)),
             forbidden_xy=forbidden_in(self.layout, window),
+            gates_xy=gates_in(self._gates, window),
         )
         return picture, truth
 

@@ -107,6 +107,10 @@ class Traffic:
         self._wrong_lane = self._lane(CAR, 1 if self.company.rng.random() < 0.5 else -1)
         return True
 
+    def lane_z(self, direction: int) -> float:
+        """Where across the street, in metres, cars drive that go this way (1 or -1 along x)."""
+        return self._lane(CAR, direction)
+
     # ------------------------------------------------------------------------------------------------ coming
 
     def _enter_wrong_way(self, lane_z: float) -> None:

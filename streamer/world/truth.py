@@ -134,7 +134,8 @@ class Truth:
     camera), -1 none; keypoints f32 (N,K,3) px x, y and v (0 out of the picture or no person, 1 hidden, 2 visible);
     instances i16 (H,W): -1 or row; semantic u8 (H,W) into SEMANTIC; caption: one sentence; events: those that go on in
     this frame within the picture; forbidden_xy f32 (P,2) px: the polygon on the ground that nobody may enter, P = 0 if
-    there is none.
+    there is none; gates_xy f32 (G,2,2) px: a stretch across each lane, its start and end: the middle of the lower edge
+    of a car's box goes over it from its left to its right (seen along it), and back where the car drives the wrong way.
     """
 
     frame: int
@@ -151,3 +152,4 @@ class Truth:
     caption: str
     events: tuple[WorldEvent, ...]
     forbidden_xy: NDArray[np.float32]
+    gates_xy: NDArray[np.float32]

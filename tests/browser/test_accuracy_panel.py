@@ -8,6 +8,7 @@ from dataclasses import replace
 import orjson
 import pytest
 
+from streamer.accuracy import EventScore
 from tests.browser.conftest import LiveSite, Watched
 from tests.unit.test_scoreboard import NUMBERS
 
@@ -63,4 +64,22 @@ def test_a_curve_grows_with_new_numbers_and_the_panel_goes_with_its_truth(
     assert page.locator(f"{PANEL} dd").first.inner_text() == "0.50"
     show(site, "")  # the stream is down, or a camera
     page.wait_for_function("document.querySelector('.sl-accuracy').hidden")
+    assert not watched.complaints
+
+
+def test_alarms_have_a_box_while_a_zone_or_line_tells_them(site: LiveSite, open_page: Open) -> None:
+    score = EventScore(told=4, right=3, there=4, noticed=2, delay_frames=2.5)
+    events = {**NUMBERS.events, "intrusion": score, "wrong_way": None}
+    show(site, orjson.dumps(replace(NUMBERS, events=events).to_dict()).decode())
+    watched = open_page(site.url)
+    page = watched.page
+    page.wait_for_function(SHOWN)
+    names = page.locator(f"{PANEL} dt")
+    assert names.last.inner_text() == "Intrusion P / R"
+    assert page.locator(f"{PANEL} dd").last.inner_text() == "0.75 / 0.50"
+    assert page.locator(f"{PANEL} small").last.inner_text() == "2.5 frames late"
+    show(site, orjson.dumps(NUMBERS.to_dict()).decode())
+    page.wait_for_function(
+        f"[...document.querySelectorAll('{PANEL} dt')].at(-1).textContent === 'Fall P / R'"
+    )
     assert not watched.complaints

@@ -130,6 +130,7 @@ def test_a_zone_and_a_line_are_drawn_and_stored(fresh: Page, answers: Answers) -
     page.fill(".sl-region.sl-picked [name=region]", "gate")
     page.fill(".sl-region.sl-picked [name=labels]", "person, dog")
     page.fill(".sl-region.sl-picked [name=dwell_s]", "12,5")
+    page.check(".sl-region.sl-picked [name=forbidden]")
     grip = page.locator(".sl-grip").nth(2).bounding_box()
     assert grip is not None
     page.mouse.move(grip["x"] + grip["width"] / 2, grip["y"] + grip["height"] / 2)
@@ -145,6 +146,7 @@ def test_a_zone_and_a_line_are_drawn_and_stored(fresh: Page, answers: Answers) -
     assert name == STREAM and set(body) == {"zones", "lines"}
     (zone,), (line,) = body["zones"], body["lines"]
     assert zone["name"] == "gate" and zone["labels"] == ["person", "dog"] and zone["dwell_s"] == 12.5
+    assert zone["forbidden"] is True and line["one_way"] is False
     assert near(zone["points"], [*corners[:2], (0.7, 0.8), corners[3]])
     assert near([line["start"], line["end"]], [(0.7, 0.2), (0.75, 0.6)]) and line["name"] == "line 1"
     Zone.model_validate(zone)

@@ -19,7 +19,7 @@ from streamer.world.clip_file import write_pictures
 from tests.fakes.torch_street import TorchStreet
 
 WEIGHTS = Path(__file__).parents[2] / "engines" / "weights" / "street-nano.safetensors"
-SIZE = ["--streets", "2", "--frames", "8"]
+SIZE = ["--streets", "2", "--frames", "8", "--event-streets", "0"]
 
 
 @pytest.fixture(scope="module")
@@ -54,7 +54,11 @@ def check(numbers: Mapping[str, Any]) -> None:
 
 
 def test_the_shipped_weights_have_the_flat_numbers_and_keep_them(
-    capsys: pytest.CaptureFixture[str], opened: list[str], engine: TorchStreet, tmp_path: Path
+    capsys: pytest.CaptureFixture[str],
+    opened: list[str],
+    engine: TorchStreet,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     page, video = tmp_path / "page", tmp_path / "clip.mp4"
     first = told(
@@ -67,8 +71,12 @@ def test_the_shipped_weights_have_the_flat_numbers_and_keep_them(
     with av.open(str(video)) as clip:
         pictures = [frame.to_ndarray(format="rgb24") for frame in clip.decode(video=0)]
     assert len(pictures) == 8 and pictures[0].shape[1] > 1400 and pictures[0].std() > 20
-    again = told(capsys, "street-nano", "--json", *SIZE)
-    assert again == first
+    monkeypatch.setattr("streamer.world.splits.EVENT_FRAMES", 10)
+    again = told(capsys, "street-nano", "--json", *SIZE[:-1], "1")
+    events, before = again["details"].pop("events"), first["details"].pop("events")
+    assert (before["event_streets"], events["event_streets"]) == (0, 1)
+    assert again == first  # event streets count for the events alone
+    assert events["fall"] == before["fall"] and events["left_bag"]["asked"] is False
 
 
 def test_validation_has_other_streets_and_tables_show_them(capsys: pytest.CaptureFixture[str]) -> None:

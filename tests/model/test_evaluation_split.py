@@ -53,6 +53,7 @@ class Oracle:
     def __init__(self, spoil: Spoil = lambda perception, truth: perception) -> None:
         self.spoil = spoil
         self.worlds = {f"street-{i}": World(config) for i, config in enumerate(CONFIGS)}
+        self.late_frames = 0  # how much older the worlds are than their streams
         self.truths: list[Truth] = []
         self.batches: list[int] = []
 
@@ -65,9 +66,9 @@ class Oracle:
         for frame in frames:
             picture, truth = self.worlds[frame.ref.stream].step()
             np.testing.assert_array_equal(frame.image, picture)
-            assert truth.frame == frame.ref.seq and frame.ref.pts * frame.ref.time_base == pytest.approx(
-                truth.time_s
-            )
+            assert truth.frame == frame.ref.seq + self.late_frames
+            late_s = self.late_frames * frame.ref.time_base
+            assert frame.ref.pts * frame.ref.time_base + late_s == pytest.approx(truth.time_s)
             self.truths.append(truth)
         return {"images": np.stack([frame.image for frame in frames])}
 
@@ -170,7 +171,7 @@ def test_it_can_be_written_and_shown(whole: dict[str, Any]) -> None:
     how = {"model": "oracle", "split": "heldout", "backend": "none", "precision": "f32"}
     show({**how, **whole}, console)
     shown = console.export_text()
-    for words in ("HOTA", "ByteTrack", "person", "brick", "night", "never", "PCK@0.1", "left elbow", "falls"):
+    for words in ("HOTA", "ByteTrack", "person", "brick", "night", "never", "PCK@0.1", "left elbow"):
         assert words in shown, words
 
 

@@ -145,3 +145,15 @@ def test_crossings_come_in_turns_and_balance_with_where_it_ends(ys: list[float],
     assert [(e.seq, e.attrs["direction"]) for e in mirrored] == [
         (e.seq, "out" if e.attrs["direction"] == "in" else "in") for e in events
     ]
+
+
+def test_out_over_a_one_way_line_is_an_alarm_and_in_is_none() -> None:
+    there_and_back = down(0.4, 0.45, 0.55, 0.6, 0.55, 0.45, 0.4)
+    one_way = GATE.model_copy(update={"one_way": True})
+    events, _ = run(rule(one_way), walk(there_and_back))
+    assert [(e.attrs["direction"], e.attrs.get("alarm")) for e in events] == [
+        ("in", None),
+        ("out", "wrong_way"),
+    ]
+    events, _ = run(rule(GATE), walk(there_and_back))
+    assert len(events) == 2 and not any("alarm" in e.attrs for e in events)

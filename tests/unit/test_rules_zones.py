@@ -207,3 +207,15 @@ def test_every_enter_has_exactly_one_exit_whatever_happens(
             assert at in inside
     assert not inside
     assert len({event.id for event in events}) == len(events)
+
+
+def test_an_enter_into_a_forbidden_zone_is_an_alarm_and_nothing_else_is() -> None:
+    zone = YARD.model_copy(update={"forbidden": True, "dwell_s": 0.5})
+    events, _ = run(rule(zone), walk([IN] * 20 + [OUT] * 20))
+    assert [(e.kind, e.attrs.get("alarm")) for e in events] == [
+        (EventKind.ENTER, "intrusion"),
+        (EventKind.DWELL, None),
+        (EventKind.EXIT, None),
+    ]
+    plain, _ = run(rule(YARD), walk([IN] * 5))
+    assert plain and "alarm" not in plain[0].attrs

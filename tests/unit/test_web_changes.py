@@ -33,7 +33,8 @@ def test_what_is_named_changes_and_the_rest_stays(site: Site) -> None:
     answer = site.client.patch(GATE, json=body)
     assert answer.status_code == 200 and SECRET not in answer.text
     shown = answer.json()
-    assert shown["zones"] == [YARD] and shown["lines"] == [{**DOOR, "labels": []}]
+    assert shown["zones"] == [{**YARD, "forbidden": False}]
+    assert shown["lines"] == [{**DOOR, "labels": [], "one_way": False}]
     assert (shown["events"], shown["heads"], shown["max_fps"]) == ({"actions": ["fall"]}, None, None)
     assert shown == site.client.get(GATE).json()
     after = site.store.configs["gate"]

@@ -15,10 +15,14 @@ const SHARES = [
   ["assa", "AssA", "HOTA's half for keeping their identities"],
 ];
 const EVENTS = { appear: "Appear P / R", leave: "Leave P / R", fall: "Fall P / R" };
+// only where a zone is forbidden or a line is one-way
+const ALARMS = { intrusion: "Intrusion P / R", wrong_way: "Wrong way P / R" };
 const DELAYS = {
   appear: "A track appears at its third sighting.",
   leave: "A track leaves when it has been out of sight for a second.",
   fall: "Late since the person began to fall.",
+  intrusion: "Late since one who trespasses could be seen.",
+  wrong_way: "Late since the car could be seen; a line tells it when it is crossed.",
 };
 
 const histories = new Map(); // stream -> { frame, values: name -> [numbers] }
@@ -29,9 +33,11 @@ export function showAccuracy(root, stream) {
   root.hidden = !known;
   if (!known) return root.replaceChildren();
   const past = remember(stream.name, known);
-  if (root.dataset.stream !== stream.name || !root.children.length) {
-    root.dataset.stream = stream.name;
-    root.replaceChildren(heading(), ...SHARES.map(curve), box("Id switches"), ...Object.values(EVENTS).map(box));
+  const told = { ...EVENTS, ...Object.fromEntries(Object.entries(ALARMS).filter(([kind]) => known.events[kind])) };
+  const shown = `${stream.name} ${Object.keys(told)}`;
+  if (root.dataset.shown !== shown || !root.children.length) {
+    root.dataset.shown = shown;
+    root.replaceChildren(heading(), ...SHARES.map(curve), box("Id switches"), ...Object.values(told).map(box));
   }
   const [head, ...boxes] = root.children;
   head.lastChild.textContent = `last ${Math.round(known.seconds)} s, ${known.frames} frames`;
@@ -42,7 +48,7 @@ export function showAccuracy(root, stream) {
   });
   const switched = `objects that were given another identity; ${known.switches_total} since the worker began`;
   fill(boxes[SHARES.length], String(known.switches), switched, `${known.switches_total} in all`);
-  Object.keys(EVENTS).forEach((kind, i) => fill(boxes[SHARES.length + 1 + i], ...event(kind, known.events[kind])));
+  Object.keys(told).forEach((kind, i) => fill(boxes[SHARES.length + 1 + i], ...event(kind, known.events[kind])));
 }
 
 /** What to show of one kind of event: its shares, a title, a line below. */

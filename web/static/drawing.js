@@ -87,7 +87,7 @@ export class Drawing {
   #finish() {
     const enough = this.tool === "line" ? 2 : 3;
     if (!this.#draft || this.#draft.length < enough) return;
-    this.shapes.push({ kind: this.tool, name: freeName(this.tool, this.shapes), points: this.#draft, labels: [], dwell_s: null });
+    this.shapes.push({ kind: this.tool, name: freeName(this.tool, this.shapes), points: this.#draft, labels: [], dwell_s: null, alarm: false });
     this.pick(this.shapes.length - 1);
   }
 

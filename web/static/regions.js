@@ -116,6 +116,7 @@ export class Regions {
       el("div.sl-region-more", {},
         el("label", {}, "Only these classes", el("input", { name: "labels", value: shape.labels.join(", "), placeholder: "all", list: "sl-labels", autocomplete: "off", oninput: changed((v) => (shape.labels = commas(v))) })),
         shape.kind === "zone" && el("label", {}, "Dwell event after", el("span.sl-unit", {}, el("input", { name: "dwell_s", value: shape.dwell_s ?? "", inputmode: "decimal", placeholder: "—", oninput: changed((v) => (shape.dwell_s = v === "" ? null : Number(v.replace(",", ".")))) }), "s")),
+        el("label.sl-check", {}, el("input", { type: "checkbox", name: shape.kind === "zone" ? "forbidden" : "one_way", checked: shape.alarm, onchange: (event) => { shape.alarm = event.target.checked; this.#refresh(); } }), shape.kind === "zone" ? "Nobody may be here: entering is an alarm" : "One way only: out is an alarm"),
       ),
     );
     row.shape = shape;

@@ -5,8 +5,8 @@ const NAME = /^[A-Za-z0-9][A-Za-z0-9_. -]{0,63}$/;
 
 /** Shapes of a stream's zones and lines, as the API gives them. */
 export function shapesOf({ zones = [], lines = [] }) {
-  const zone = ({ name, points, labels = [], dwell_s = null }) => ({ kind: "zone", name, points: points.map((p) => [...p]), labels: [...labels], dwell_s });
-  const line = ({ name, start, end, labels = [] }) => ({ kind: "line", name, points: [[...start], [...end]], labels: [...labels], dwell_s: null });
+  const zone = ({ name, points, labels = [], dwell_s = null, forbidden = false }) => ({ kind: "zone", name, points: points.map((p) => [...p]), labels: [...labels], dwell_s, alarm: forbidden });
+  const line = ({ name, start, end, labels = [], one_way = false }) => ({ kind: "line", name, points: [[...start], [...end]], labels: [...labels], dwell_s: null, alarm: one_way });
   return [...zones.map(zone), ...lines.map(line)];
 }
 
@@ -15,8 +15,8 @@ export function wishesOf(shapes) {
   const zones = shapes.filter(({ kind }) => kind === "zone");
   const lines = shapes.filter(({ kind }) => kind === "line");
   return {
-    zones: zones.map(({ name, points, labels, dwell_s }) => ({ name, points, labels, dwell_s })),
-    lines: lines.map(({ name, points: [start, end], labels }) => ({ name, start, end, labels })),
+    zones: zones.map(({ name, points, labels, dwell_s, alarm }) => ({ name, points, labels, dwell_s, forbidden: alarm })),
+    lines: lines.map(({ name, points: [start, end], labels, alarm }) => ({ name, start, end, labels, one_way: alarm })),
   };
 }
 

@@ -40,9 +40,9 @@ export function subjectOf({ attrs = {}, track_id: track }) {
 /** What happened, beyond its kind: the action, the zone, the line and its direction, the time stayed. */
 export function deedOf({ kind, attrs = {} }) {
   if (kind === "action") return plain(attrs.action ?? "");
-  if (kind === "cross") return [plain(attrs.line ?? ""), attrs.direction].filter(Boolean).join(", ");
+  if (kind === "cross") return [plain(attrs.line ?? ""), plain(attrs.alarm ?? attrs.direction ?? "")].filter(Boolean).join(", ");
   if (kind === "dwell" && attrs.dwell_s) return `${plain(attrs.zone ?? "")}, ${span(attrs.dwell_s)}`;
-  return attrs.zone ? plain(attrs.zone) : "";
+  return [plain(attrs.zone ?? ""), plain(attrs.alarm ?? "")].filter(Boolean).join(", ");
 }
 
 const VERBS = { appear: "appeared", leave: "left", enter: "entered", exit: "left", dwell: "stayed in", cross: "crossed" };

@@ -6,8 +6,9 @@ Work is done when a frame comes (its overlaps, its matches); a question only sor
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Callable, Collection, Sequence
 
+from engines.evaluation.live.alarms import LiveAlarms
 from engines.evaluation.live.comings import Comings
 from engines.evaluation.live.compared import Compared
 from engines.evaluation.live.falls import Falls
@@ -23,14 +24,22 @@ MOST_FRAMES = 400
 class RollingAccuracy:
     """One epoch of one stream. The window is `seconds` of stream time and at most `frames` frames.
 
-    Events are rarer and have a window of their own (tally.py).
+    Events are rarer and have a window of their own (tally.py). `alarms` says which kinds of them the stream's zones and
+    lines tell now; the others have no score.
     """
 
-    def __init__(self, seconds: float = WINDOW_S, frames: int = MOST_FRAMES) -> None:
+    def __init__(
+        self,
+        seconds: float = WINDOW_S,
+        frames: int = MOST_FRAMES,
+        *,
+        alarms: Callable[[str], Collection[str]] = lambda stream: (),
+    ) -> None:
         self._seconds = seconds
         self._frames: deque[tuple[float, FrameHits, FramePairs, int]] = deque(maxlen=frames)
         self._switches = Switches()
-        self._comings, self._falls = Comings(), Falls()
+        self._comings, self._falls, self._alarms = Comings(), Falls(), LiveAlarms()
+        self._alarms_of, self._told_here = alarms, frozenset[str]()
         self._scored = self._switched = 0
 
     def add(self, result: Result, truth: FrameTruth, events: Sequence[Event]) -> None:
@@ -43,6 +52,8 @@ class RollingAccuracy:
             self._frames.popleft()
         self._comings.step(frame, events)
         self._falls.step(frame)
+        self._told_here = frozenset(self._alarms_of(result.ref.stream))
+        self._alarms.step(frame, events, self._told_here)
         self._scored += 1
         self._switched += switches
 
@@ -63,6 +74,10 @@ class RollingAccuracy:
             assa=hota.assa if hota else None,
             switches=sum(switches),
             switches_total=self._switched,
-            events={**self._comings.scores(now_s), "fall": self._falls.score(now_s)},
+            events={
+                **self._comings.scores(now_s),
+                "fall": self._falls.score(now_s),
+                **self._alarms.scores(now_s, self._told_here),
+            },
             scored_total=self._scored,
         )
