@@ -55,6 +55,25 @@ def test_places_have_addresses_and_back_leads_back(site: LiveSite, open_page: Op
     page.wait_for_selector("[data-dialog=help] :text('live or exact')")
 
 
+def test_a_camera_that_is_analysed_rarely_plays_on_in_exact_mode(site: LiveSite, open_page: Open) -> None:
+    url = "rtsp://127.0.0.1:1/none"
+    slow, quick = (StreamConfig(name=f"at-{fps}", url=url, max_fps=fps) for fps in (2, 12))
+    site.do(lambda: site.store.configs.update({one.name: one for one in (slow, quick)}))
+    try:
+        page = open_page(f"{site.url}/#/wall", answers=Answers()).page
+        page.wait_for_selector("[data-stream=at-12]")
+        modes = (
+            "Object.fromEntries([...window.sightline.players].map(([name, player]) => [name, player.mode]))"
+        )
+        assert page.evaluate(modes) == {STREAM: "exact", "at-2": "live", "at-12": "exact"}
+        page.locator("body").press("v")  # all live, and back
+        assert set(page.evaluate(modes).values()) == {"live"}
+        page.locator("body").press("v")
+        assert page.evaluate(modes) == {STREAM: "exact", "at-2": "live", "at-12": "exact"}
+    finally:
+        only_street(site)
+
+
 def test_a_wall_of_many_has_pages_and_says_why_a_camera_is_down(site: LiveSite, open_page: Open) -> None:
     cameras(site, 11)
     down = {"state": "RESTARTING", "error_code": "STREAM_TIMEOUT", "error": "the camera does not answer"}
