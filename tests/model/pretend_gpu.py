@@ -1,0 +1,124 @@
+"""A GPU that is none: tensors that say they live on cuda:0, compute on the CPU, and refuse what a GPU would refuse.
+
+Unlike torch's meta device it has real numbers, so matching, masks and losses run as they do; unlike `FakeTensorMode` it
+goes on through what depends on data. An operation that mixes such a tensor with one of the CPU fails as on a GPU, with
+the two exceptions that CUDA has too: a CPU number without dimensions, and CPU indices into a tensor of the GPU.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+import torch
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_flatten, tree_map
+
+GPU = torch.device("cuda", 0)
+COPIES = (torch.ops.aten._to_copy.default, torch.ops.aten.copy_.default)
+INDEXED = ("aten::index", "aten::index_put", "aten::index_put_", "aten::_index_put_impl_")
+
+
+class OnGpu(torch.Tensor):
+    """A tensor of the pretended GPU; `numbers` is the CPU's tensor that holds its values."""
+
+    numbers: torch.Tensor
+
+    @staticmethod
+    def __new__(cls, numbers: torch.Tensor) -> OnGpu:
+        made: OnGpu = torch.Tensor._make_wrapper_subclass(  # type: ignore[attr-defined]
+            cls,
+            numbers.size(),
+            strides=numbers.stride(),
+            storage_offset=numbers.storage_offset(),
+            dtype=numbers.dtype,
+            device=GPU,
+            requires_grad=numbers.requires_grad,
+        )
+        made.numbers = numbers
+        return made
+
+    def __repr__(self, **_: Any) -> str:  # type: ignore[override]
+        return f"OnGpu({self.numbers})"
+
+    @classmethod
+    def __torch_dispatch__(
+        cls, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:
+        return _computed(func, args, kwargs or {})
+
+
+class PretendGpu(TorchDispatchMode):
+    """Catches what makes tensors, so that `device="cuda"` gives one of the pretended GPU; counts its operations."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.operations = 0
+
+    def __torch_dispatch__(
+        self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:
+        self.operations += any(isinstance(x, OnGpu) for x in tree_flatten((args, kwargs or {}))[0])
+        return _computed(func, args, kwargs or {})
+
+
+def _computed(func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+    given = tree_flatten((args, kwargs))[0]
+    there = any(isinstance(x, OnGpu) for x in given)
+    wish = kwargs.get("device")
+    if there and func not in COPIES:
+        _refuse_mixed(func, args, kwargs)
+    plain_args, plain_kwargs = tree_map(_numbers, args), tree_map(_numbers, kwargs)
+    if wish is not None:
+        plain_kwargs["device"] = "cpu"
+    out = func(*plain_args, **plain_kwargs)
+    stays = there if wish is None else torch.device(wish).type == "cuda"
+    if func is torch.ops.aten.copy_.default:
+        stays = isinstance(args[0], OnGpu)
+    if not stays:
+        return out
+    known = {id(x.numbers): x for x in given if isinstance(x, OnGpu)}  # in place: the same tensor comes back
+
+    def wrapped(x: Any) -> Any:
+        return known.get(id(x)) or OnGpu(x) if _is_plain(x) else x
+
+    known_or_none = {key: value for key, value in known.items()}
+
+    def result(x: Any) -> Any:
+        if not _is_plain(x):
+            return x
+        found = known_or_none.get(id(x))
+        return OnGpu(x) if found is None else found
+
+    return tree_map(result, out)
+
+
+def _refuse_mixed(func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+    looked = (args, kwargs)
+    if func._schema.name in INDEXED and isinstance(args[0], OnGpu):
+        looked = ((args[0], *args[2:]), kwargs)
+    for x in tree_flatten(looked)[0]:
+        if _is_plain(x) and x.dim() > 0:
+            raise RuntimeError(f"{func}: a tensor {tuple(x.shape)} of the CPU among those of the GPU")
+
+
+def _is_plain(x: Any) -> bool:
+    return isinstance(x, torch.Tensor) and not isinstance(x, OnGpu)
+
+
+def _numbers(x: Any) -> Any:
+    return x.numbers if isinstance(x, OnGpu) else x
+
+
+@contextlib.contextmanager
+def pretended(monkeypatch: pytest.MonkeyPatch) -> Iterator[PretendGpu]:
+    """Inside, torch sees one GPU."""
+    torch._C._ensureCUDADeviceGuardSet()  # type: ignore[attr-defined]
+    monkeypatch.setattr(torch.cuda, "_lazy_init", lambda: None)
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
+    monkeypatch.setattr(torch.Tensor, "pin_memory", lambda self, *_: self)
+    with PretendGpu() as mode:
+        yield mode
