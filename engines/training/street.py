@@ -14,8 +14,8 @@ from pathlib import Path
 
 import torch
 
-from engines.training.allocator import one_thread
 from engines.training.ahead import rendered_ahead
+from engines.training.allocator import one_thread
 from engines.training.clip_cache import CachedPlan
 from engines.training.clip_rendering import cores
 from engines.training.clips import ClipPlan, Plan
@@ -54,9 +54,9 @@ def train_street(
     `minutes` or `steps` replace the preset's budget. `resume` goes on from `out`'s checkpoint; `start` is a weights
     file to begin with instead of noise, such as a finished run's. `data` of a user's own takes the world's place, its
     model the preset's, and its start is the start; `rehearsal` is the share of lanes that go on showing the world, in
-    place of the preset's. `device` is where it computes; on a GPU there is one process, whatever the preset says. `cache`
-    holds the world's clips, drawn before, of this preset and seed. `stop_after_step` ends the call early, as a stop by hand would, with a checkpoint written.
-    `watch` is called after each step.
+    place of the preset's. `device` is where it computes; on a GPU in one process, whatever the preset says. `cache`
+    holds the world's clips, rendered before, of this preset and seed. `stop_after_step` ends the call early, as a stop
+    by hand would, with a checkpoint written. `watch` is called after each step.
     Raises SightlineError for an unknown preset, a budget that is not above 0, an `out` that holds another run, or a
     missing checkpoint, a cache of another recipe, EngineError for a `start` that is of another shape.
     """

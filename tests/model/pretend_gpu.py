@@ -81,15 +81,10 @@ def _computed(func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         return out
     known = {id(x.numbers): x for x in given if isinstance(x, OnGpu)}  # in place: the same tensor comes back
 
-    def wrapped(x: Any) -> Any:
-        return known.get(id(x)) or OnGpu(x) if _is_plain(x) else x
-
-    known_or_none = {key: value for key, value in known.items()}
-
     def result(x: Any) -> Any:
         if not _is_plain(x):
             return x
-        found = known_or_none.get(id(x))
+        found = known.get(id(x))
         return OnGpu(x) if found is None else found
 
     return tree_map(result, out)
@@ -120,5 +115,9 @@ def pretended(monkeypatch: pytest.MonkeyPatch) -> Iterator[PretendGpu]:
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
     monkeypatch.setattr(torch.Tensor, "pin_memory", lambda self, *_: self)
-    with PretendGpu() as mode:
-        yield mode
+    torch.__future__.set_overwrite_module_params_on_conversion(True)  # a parameter's type changes with its device
+    try:
+        with PretendGpu() as mode:
+            yield mode
+    finally:
+        torch.__future__.set_overwrite_module_params_on_conversion(False)
