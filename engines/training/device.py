@@ -70,9 +70,9 @@ def on_cpu(tensor: Tensor) -> NDArray[Any]:
     return array
 
 
-def autocast(device: torch.device, bfloat16: bool) -> torch.autocast:
+def autocast(device: torch.device, bfloat16: bool) -> contextlib.AbstractContextManager[object]:
     """Products in bfloat16 where it is wanted, by the rules of the device's type."""
-    return torch.autocast(device.type, torch.bfloat16, enabled=bfloat16)
+    return torch.autocast(device.type, torch.bfloat16) if bfloat16 else contextlib.nullcontext()
 
 
 def constants_on(device: torch.device) -> contextlib.AbstractContextManager[object]:

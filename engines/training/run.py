@@ -122,8 +122,8 @@ class StreetRun:
         if self.rank == 0:
             self.average.update(self.model, self.step)
         self.step += 1
-        values = torch.stack([value.detach().float() for value in (*losses.values(), total)]).tolist()
-        return dict(zip((*losses, "total"), values, strict=True))
+        values = on_cpu(torch.stack([value.detach().float() for value in (*losses.values(), total)]))
+        return dict(zip((*losses, "total"), values.tolist(), strict=True))
 
     def _losses(self, batch: ClipBatch, rng: np.random.Generator) -> dict[str, Tensor]:
         frames, lanes = batch.labels.shape[:2]
@@ -240,6 +240,8 @@ class StreetRun:
                 mend=f"add --seed {state['seed']}",
             )
         try:
+            if len(state["slots"][0]) != self.recipe.lanes:
+                raise RuntimeError("other lanes")
             self.model.load_state_dict(state["model"])
         except RuntimeError:
             raise SightlineError(

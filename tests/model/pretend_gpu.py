@@ -1,13 +1,14 @@
-"""A GPU that is none: tensors that say they live on cuda:0, compute on the CPU, and refuse what a GPU would refuse.
+"""A GPU that is none: tensors that say they live elsewhere, compute on the CPU, and refuse what a GPU would refuse.
 
-Unlike torch's meta device it has real numbers, so matching, masks and losses run as they do; unlike `FakeTensorMode` it
-goes on through what depends on data. An operation that mixes such a tensor with one of the CPU fails as on a GPU, with
+They say `meta`, for a torch without CUDA cannot differentiate what says `cuda`; but unlike meta's own they have real
+numbers, so matching, masks and losses run as they do. An operation that mixes such a tensor with one of the CPU fails as on a GPU, with
 the two exceptions that CUDA has too: a CPU number without dimensions, and CPU indices into a tensor of the GPU.
 """
 
 from __future__ import annotations
 
 import contextlib
+import importlib
 from collections.abc import Iterator
 from typing import Any
 
@@ -16,7 +17,7 @@ import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_flatten, tree_map
 
-GPU = torch.device("cuda", 0)
+GPU = torch.device("meta")
 COPIES = (torch.ops.aten._to_copy.default, torch.ops.aten.copy_.default)
 INDEXED = ("aten::index", "aten::index_put", "aten::index_put_", "aten::_index_put_impl_")
 
@@ -51,7 +52,7 @@ class OnGpu(torch.Tensor):
 
 
 class PretendGpu(TorchDispatchMode):
-    """Catches what makes tensors, so that `device="cuda"` gives one of the pretended GPU; counts its operations."""
+    """Catches what makes tensors, so that a wish for its device gives one of the pretended GPU; counts its operations."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -74,7 +75,7 @@ def _computed(func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
     if wish is not None:
         plain_kwargs["device"] = "cpu"
     out = func(*plain_args, **plain_kwargs)
-    stays = there if wish is None else torch.device(wish).type == "cuda"
+    stays = there if wish is None else torch.device(wish) == GPU
     if func is torch.ops.aten.copy_.default:
         stays = isinstance(args[0], OnGpu)
     if not stays:
@@ -109,13 +110,20 @@ def _numbers(x: Any) -> Any:
 
 @contextlib.contextmanager
 def pretended(monkeypatch: pytest.MonkeyPatch) -> Iterator[PretendGpu]:
-    """Inside, torch sees one GPU."""
-    torch._C._ensureCUDADeviceGuardSet()  # type: ignore[attr-defined]
-    monkeypatch.setattr(torch.cuda, "_lazy_init", lambda: None)
-    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
-    monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
+    """Inside there is such a GPU, which runs the fused optimiser and takes pinned memory as CUDA does."""
+    adam = importlib.import_module("torch.optim.adam")
+    monkeypatch.setattr(adam, "_device_dtype_check_for_fused", lambda *_, **__: None)
+    from_data = torch.tensor
+
+    def tensor(data: Any, *, device: Any = None, **wishes: Any) -> torch.Tensor:
+        """`torch.tensor`, which for the device `meta` would not look at its data."""
+        return from_data(data, device="cpu", **wishes).to(device or torch.zeros(0).device)
+
+    monkeypatch.setattr(torch, "tensor", tensor)
     monkeypatch.setattr(torch.Tensor, "pin_memory", lambda self, *_: self)
-    torch.__future__.set_overwrite_module_params_on_conversion(True)  # a parameter's type changes with its device
+    torch.__future__.set_overwrite_module_params_on_conversion(
+        True
+    )  # a parameter's type changes with its device
     try:
         with PretendGpu() as mode:
             yield mode

@@ -79,7 +79,9 @@ def test_a_stopped_cache_goes_on_and_a_larger_one_grows(
     whole = (copy / RECORDS).read_bytes()
     size = record_type(PLAN).itemsize
     assert len(whole) == CLIPS * size and (copy / DONE).read_bytes() == b"\1" * CLIPS
-    (copy / DONE).write_bytes(b"\1" * 4 + b"\0" + b"\1" * 2)  # clip 4 was being written, 7 and 8 were not begun
+    (copy / DONE).write_bytes(
+        b"\1" * 4 + b"\0" + b"\1" * 2
+    )  # clip 4 was being written, 7 and 8 were not begun
     (copy / RECORDS).write_bytes(whole[: 4 * size] + b"\7" * size + whole[5 * size : 7 * size + 99])
     seen: list[tuple[int, int]] = []
     said: list[str] = []
@@ -138,7 +140,9 @@ def test_training_from_the_cache_makes_the_same_weights_to_the_bit(
     monkeypatch.setattr(clip_cache, "rendered_clips", here)
     cache = open_cache(tmp_path / "cache", SMOKE.whole_plan(0), 4)
     run = StreetRun(SMOKE, 0)
-    for batch in itertools.islice(cache.batches(), 6):  # four clips, two lanes, two steps each: a second pass too
+    for batch in itertools.islice(
+        cache.batches(), 6
+    ):  # four clips, two lanes, two steps each: a second pass too
         run.train_step(batch, run.learning_rate)
     train_street("smoke", out=tmp_path / "run", cache=cache, stop_after_step=3)
     stopped = torch.load(tmp_path / "run" / "checkpoint.pt", weights_only=True)
