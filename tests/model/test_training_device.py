@@ -10,7 +10,6 @@ from pathlib import Path
 
 import pytest
 import torch
-from pretend_gpu import GPU, OnGpu, pretended
 
 from engines.models.street_family import load_street
 from engines.training import street
@@ -21,6 +20,7 @@ from engines.training.rehearsal import as_labelled
 from engines.training.silence import asked_labels, asked_rows
 from engines.training.street import StreetRun, train_street
 from streamer.errors import SightlineError
+from tests.fakes.pretend_gpu import GPU, OnGpu, pretended
 
 SMOKE = PRESETS["smoke"]
 

@@ -1,8 +1,9 @@
 """A GPU that is none: tensors that say they live elsewhere, compute on the CPU, and refuse what a GPU would refuse.
 
 They say `meta`, for a torch without CUDA cannot differentiate what says `cuda`; but unlike meta's own they have real
-numbers, so matching, masks and losses run as they do. An operation that mixes such a tensor with one of the CPU fails as on a GPU, with
-the two exceptions that CUDA has too: a CPU number without dimensions, and CPU indices into a tensor of the GPU.
+numbers, so matching, masks and losses run as they do. An operation that mixes such a tensor with one of the CPU fails
+as on a GPU, with the two exceptions that CUDA has too: a CPU number without dimensions, and CPU indices into a tensor of
+the GPU.
 """
 
 from __future__ import annotations
@@ -52,7 +53,7 @@ class OnGpu(torch.Tensor):
 
 
 class PretendGpu(TorchDispatchMode):
-    """Catches what makes tensors, so that a wish for its device gives one of the pretended GPU; counts its operations."""
+    """Catches what makes tensors, so that a wish for its device gives one of this GPU; counts its operations."""
 
     def __init__(self) -> None:
         super().__init__()
