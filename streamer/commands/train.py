@@ -107,6 +107,13 @@ def street(
             show_default=False,
         ),
     ] = None,
+    without: Annotated[
+        str,
+        typer.Option(
+            help="An ablation: train with one idea of the model out of action, as in `sightline eval --without`.",
+            show_default=False,
+        ),
+    ] = "",
 ) -> None:
     """Train the street model. Ctrl-C loses only what came after the last checkpoint."""
     from engines.training.device import device_for
@@ -148,7 +155,7 @@ def street(
 
         done = train_street(
             preset, out=out, minutes=minutes, steps=steps, seed=seed, resume=resume, start=weights,
-            rehearsal=rehearse, data=own, device=place, cache=kept, watch=watch,
+            rehearsal=rehearse, without=without, data=own, device=place, cache=kept, watch=watch,
         )  # fmt: skip
     typer.echo(
         f"{done.weights}: {done.images} pictures in {done.minutes:.1f} minutes; the curve: {done.curve}"

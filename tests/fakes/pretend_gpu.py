@@ -2,7 +2,7 @@
 
 They say `meta`, for a torch without CUDA cannot differentiate what says `cuda`; but unlike meta's own they have real
 numbers, so matching, masks and losses run as they do. An operation that mixes such a tensor with one of the CPU fails
-as on a GPU, with the two exceptions that CUDA has too: a CPU number without dimensions, and CPU indices into a tensor of
+as on a GPU, with the two exceptions that CUDA has too: a CPU number without dimensions, and CPU indices into one of
 the GPU.
 """
 
