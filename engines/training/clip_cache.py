@@ -18,6 +18,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, replace
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -157,10 +158,10 @@ def open_cache(
     return CachedPlan(folder, plan, count, plan.lanes)
 
 
-def _manifest(folder: Path, plan: ClipPlan) -> dict[str, object] | None:
+def _manifest(folder: Path, plan: ClipPlan) -> dict[str, Any] | None:
     path, digest = folder / MANIFEST, digest_of(plan)
     try:
-        found: dict[str, object] = json.loads(path.read_text("utf-8"))
+        found: dict[str, Any] = json.loads(path.read_text("utf-8"))
         right = (found["format"], found["digest"]) == (FORMAT, digest) and isinstance(found["clips"], int)
     except FileNotFoundError:
         if folder.is_dir() and any(folder.iterdir()):

@@ -121,6 +121,7 @@ def pretended(monkeypatch: pytest.MonkeyPatch) -> Iterator[PretendGpu]:
         return from_data(data, device="cpu", **wishes).to(device or torch.zeros(0).device)
 
     monkeypatch.setattr(torch, "tensor", tensor)
+    monkeypatch.setattr(torch, "inference_mode", torch.no_grad)  # such tensors have no place in it
     monkeypatch.setattr(torch.Tensor, "pin_memory", lambda self, *_: self)
     torch.__future__.set_overwrite_module_params_on_conversion(
         True

@@ -23,6 +23,7 @@ from streamer.errors import SightlineError
 from tests.fakes.pretend_gpu import GPU, OnGpu, pretended
 
 SMOKE = PRESETS["smoke"]
+pytestmark = pytest.mark.filterwarnings("ignore:for .*copying from a non-meta parameter")  # they have numbers
 
 
 def test_the_pretended_gpu_refuses_what_cuda_refuses(monkeypatch: pytest.MonkeyPatch) -> None:
