@@ -37,6 +37,7 @@ def save_weights(
     """
     tensors = {
         name: t.detach()
+        .cpu()
         .to(dtype)
         .contiguous()
         .clone()  # a clone: shared tensors may not share memory in the file

@@ -17,7 +17,9 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from engines.models.street import Street
+from engines.models.street_heads import Actions
 from engines.models.street_parts import StreetConfig
+from engines.training.device import constants_on, device_of, on_device
 from engines.training.recording import Recorded
 
 GAP_STRIDES = 6.0  # after a longer gap a ring starts anew
@@ -27,7 +29,7 @@ WHOLE = (0.5, 0.5, 1.0, 1.0)  # the scene's box
 
 class Clips(NamedTuple):
     """Of R clips: `rows` i64 (R, T), entries of the recording, the clip's own frame last; `age` i64 and `valid` f32
-    (R, T - 1)."""
+    (R, T - 1), on the CPU."""
 
     rows: NDArray[np.int64]
     age: Tensor
@@ -78,7 +80,7 @@ def teach_actions(
 ) -> None:
     """Trains the actions' head of `model` in place, for `steps` steps of `batch` clips of people and a quarter as many
     of scenes. Rare actions are drawn more often, by the root of their rarity. `watch(step, losses)` after each."""
-    head = model.actions
+    head, device = model.actions, device_of(model)
     assert head is not None
     head.train().requires_grad_(True)
     torch.manual_seed(seed)
@@ -89,22 +91,27 @@ def teach_actions(
     chance = (1 / np.sqrt(counts))[recorded.actions.numpy()]
     chance /= chance.sum()
     optimizer = torch.optim.AdamW(head.parameters(), lr=learning_rate, weight_decay=0.05)
-    whole = torch.tensor(WHOLE)
+    whole = torch.tensor(WHOLE, device=device)
+    hs, region, boxes, truths = (
+        t.to(device) for t in (recorded.hs, recorded.region, recorded.boxes, recorded.actions)
+    )
+    pooled, doing = recorded.pooled.to(device), recorded.doing.to(device)
     for step in range(steps):
         clips = people.cut(rng.choice(len(chance), batch, p=chance), rng)
-        rows = torch.from_numpy(clips.rows)
-        boxes = _shaken(recorded.boxes[rows], rng)  # (R, T, 4)
-        features = head.features(recorded.hs[rows].float(), recorded.region[rows].float(), boxes)  # (R, T, F)
+        rows = on_device(clips.rows, device)
+        features = head.features(
+            hs[rows].float(), region[rows].float(), _shaken(boxes[rows], rng)
+        )  # (R, T, F)
         features = _thinned(features)
-        logits = head.clip(features[:, -1], features[:, :-1], clips.age, clips.valid, False)
-        truth = recorded.actions[rows[:, -1]]
+        logits = _clip(head, features, clips, False)
+        truth = truths[rows[:, -1]]
         of_people = F.cross_entropy(logits, truth, label_smoothing=0.05)
         clips = scenes.cut(rng.integers(0, len(recorded.scenes), max(1, batch // 4)), rng)
-        rows = torch.from_numpy(clips.rows)
-        content = head.read_norm(head.read_scene(recorded.pooled[rows].float()))
+        rows = on_device(clips.rows, device)
+        content = head.read_norm(head.read_scene(pooled[rows].float()))
         features = _thinned(torch.cat((content, whole.expand(*content.shape[:-1], 4)), dim=-1))
-        said = head.clip(features[:, -1], features[:, :-1], clips.age, clips.valid, True)
-        of_scenes = F.binary_cross_entropy_with_logits(said, recorded.doing[rows[:, -1]].float())
+        said = _clip(head, features, clips, True)
+        of_scenes = F.binary_cross_entropy_with_logits(said, doing[rows[:, -1]].float())
         rate = (
             learning_rate
             * min(1.0, (step + 1) / 50)
@@ -122,6 +129,13 @@ def teach_actions(
     head.eval()
 
 
+def _clip(head: Actions, features: Tensor, clips: Clips, scene: bool) -> Tensor:
+    device = features.device
+    age, valid = clips.age.to(device), clips.valid.to(device)
+    with constants_on(device):
+        return head.clip(features[:, -1], features[:, :-1], age, valid, scene)
+
+
 def _thinned(features: Tensor) -> Tensor:
     """A quarter of the content's numbers struck out; the boxes stay."""
     return torch.cat((F.dropout(features[..., :-4], 0.25), features[..., -4:]), dim=-1)
@@ -129,5 +143,5 @@ def _thinned(features: Tensor) -> Tensor:
 
 def _shaken(boxes: Tensor, rng: np.random.Generator) -> Tensor:
     """Boxes (R, T, 4), a clip at a time moved elsewhere in the picture: what is done does not depend on where."""
-    shift = torch.from_numpy(rng.uniform(-0.1, 0.1, (len(boxes), 1, 2)).astype(np.float32))
+    shift = on_device(rng.uniform(-0.1, 0.1, (len(boxes), 1, 2)).astype(np.float32), boxes.device)
     return torch.cat((boxes[..., :2] + shift, boxes[..., 2:]), dim=-1)

@@ -8,12 +8,8 @@ The worlds are the training streets of `streamer.world.splits`: other seeds, and
 
 from __future__ import annotations
 
-import contextlib
-import multiprocessing
-import multiprocessing.process
-import queue
-import traceback
-from collections.abc import Iterator
+import itertools
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import NamedTuple, Protocol
 
@@ -21,7 +17,6 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from streamer.errors import SightlineError
 from streamer.world import ACTIONS, KEYPOINTS, LABELS, Truth, World
 from streamer.world.splits import SPLITS, split_config
 
@@ -65,11 +60,19 @@ class ClipPlan:
         """As `render_batches`."""
         return render_batches(self, first_step)
 
+    def parts(self, count: int) -> list[ClipPlan]:
+        """At most `count` plans whose batches, side by side, are this one's."""
+        return [
+            replace(self, first_lane=self.first_lane + first, lanes=lanes)
+            for first, lanes in lane_parts(self.lanes, count)
+        ]
+
 
 class Plan(Protocol):
     """Where a run's clips come from; pickled into the process that makes them."""
 
     def batches(self, first_step: int) -> Iterator[ClipBatch]: ...
+    def parts(self, count: int) -> Sequence[Plan]: ...
 
 
 class BatchShape(Protocol):
@@ -200,6 +203,25 @@ def empty_batch(plan: BatchShape) -> ClipBatch:
     )
 
 
+def lane_parts(lanes: int, count: int) -> list[tuple[int, int]]:
+    """The first lane and the number of lanes of at most `count` parts, as equal as can be."""
+    bounds = np.linspace(0, lanes, max(1, min(count, lanes)) + 1).astype(int).tolist()
+    return [(low, high - low) for low, high in itertools.pairwise(bounds)]
+
+
+def side_by_side(batches: Sequence[ClipBatch]) -> ClipBatch:
+    """All batches' lanes in one: the first dimension of `fresh` and `told`, the second of all others."""
+    joined = {
+        name: None
+        if getattr(batches[0], name) is None
+        else np.concatenate(
+            [getattr(batch, name) for batch in batches], axis=0 if name in ("fresh", "told") else 1
+        )
+        for name in ClipBatch._fields
+    }
+    return ClipBatch(**joined)  # type: ignore[arg-type]
+
+
 def render_batches(plan: ClipPlan, first_step: int = 0) -> Iterator[ClipBatch]:
     """The batches of steps `first_step`, `first_step + 1`, … without end."""
     lanes: dict[int, Lane] = {}
@@ -218,58 +240,3 @@ def render_batches(plan: ClipPlan, first_step: int = 0) -> Iterator[ClipBatch]:
                 lanes[index].draw(batch, index, starts)
         if step >= first_step:
             yield batch
-
-
-@contextlib.contextmanager
-def rendered_ahead(plan: Plan, first_step: int, ahead: int = 6) -> Iterator[Iterator[ClipBatch]]:
-    """`plan.batches` in a process of its own, at most `ahead` batches ahead of the reader."""
-    context = multiprocessing.get_context("spawn")
-    batches: multiprocessing.Queue[ClipBatch | str | SightlineError] = context.Queue(ahead)
-    process = context.Process(target=_render_into, args=(plan, first_step, batches), daemon=True)
-    process.start()
-
-    def receive() -> Iterator[ClipBatch]:
-        while True:
-            try:
-                item = batches.get(timeout=5)
-            except queue.Empty:
-                if process.is_alive():
-                    continue
-                raise SightlineError(
-                    f"the rendering process ended with code {process.exitcode}",
-                    where="training",
-                    mend="resume the run",
-                ) from None
-            if isinstance(item, SightlineError):
-                raise item
-            if isinstance(item, str):
-                raise SightlineError(f"the rendering process failed: {item}", where="training")
-            yield item
-
-    try:
-        yield receive()
-    finally:
-        process.terminate()
-        process.join()
-        batches.close()
-        batches.cancel_join_thread()
-
-
-def _render_into(
-    plan: Plan, first_step: int, batches: multiprocessing.Queue[ClipBatch | str | SightlineError]
-) -> None:
-    cv2.setNumThreads(1)
-    parent = multiprocessing.parent_process()
-    try:
-        for batch in plan.batches(first_step):
-            while True:
-                with contextlib.suppress(queue.Full):
-                    batches.put(batch, timeout=2)
-                    break
-                if parent is None or not parent.is_alive():  # killed without a chance to end us
-                    batches.cancel_join_thread()
-                    return
-    except SightlineError as error:
-        batches.put(SightlineError(error.what, where=error.where, mend=error.mend))
-    except Exception:
-        batches.put(traceback.format_exc().strip().replace("\n", " | "))

@@ -46,8 +46,10 @@ def key_places(
     rows, columns = grid_hw
     frames, r, points, _ = guesses.shape
     channels = features.shape[1]
-    v = ((torch.arange(rows) + 0.5) / rows - 0.5) * KEY_REACH  # in boxes, from the centre
-    u = ((torch.arange(columns) + 0.5) / columns - 0.5) * KEY_REACH
+    v = (
+        (torch.arange(rows, device=boxes.device) + 0.5) / rows - 0.5
+    ) * KEY_REACH  # in boxes, from the centre
+    u = ((torch.arange(columns, device=boxes.device) + 0.5) / columns - 0.5) * KEY_REACH
     x = boxes[..., 0:1] + boxes[..., 2:3] * u  # (F, R, columns) in 0..1
     y = boxes[..., 1:2] + boxes[..., 3:4] * v  # (F, R, rows)
     grid = torch.stack(

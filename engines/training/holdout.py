@@ -16,6 +16,8 @@ from numpy.typing import NDArray
 from engines.evaluation.coco import PictureBoxes, average_precision
 from engines.models.street import Street
 from engines.training.annotated import IGNORED, DataSet, Footage, Picture
+from engines.training.device import constants_on, device_of, on_cpu, on_device
+from engines.training.tracks import empty_slots
 from engines.training.views import Shelf, View, shown
 from streamer.geometry import iou_matrix, xyxy_from_cxcywh
 
@@ -63,7 +65,7 @@ def precision_on(model: Street, pictures: Sequence[Picture], told: Sequence[bool
 
     Counted over the labels the data speaks of. Answers on ignored areas that fit no object are left out.
     """
-    config = model.config
+    config, device = model.config, device_of(model)
     hw, slots = (config.height, config.width), config.track_slots
     spoken = np.flatnonzero(told)
     shelf = Shelf(*hw, most_bytes=0)
@@ -71,16 +73,11 @@ def precision_on(model: Street, pictures: Sequence[Picture], told: Sequence[bool
     for start in range(0, len(pictures), BATCH):
         some = pictures[start : start + BATCH]
         images = np.stack([shown(shelf.picture(picture), WHOLE, hw) for picture in some])
-        with torch.inference_mode():
-            scene = model.look(torch.from_numpy(images))
-            nobody = torch.zeros(len(some), slots)
-            last = model.decode(
-                scene,
-                torch.zeros(len(some), slots, config.hidden_dim),
-                torch.zeros(len(some), slots, 4),
-                nobody,
-            )[-1]
-        logits, boxes = last.logits[:, slots:].float().numpy(), last.boxes[:, slots:].float().numpy()
+        nobody = empty_slots(len(some), slots, config.hidden_dim, device)
+        with torch.inference_mode(), constants_on(device):
+            scene = model.look(on_device(images, device))
+            last = model.decode(scene, nobody.hs, nobody.boxes, nobody.valid)[-1]
+        logits, boxes = on_cpu(last.logits[:, slots:].float()), on_cpu(last.boxes[:, slots:].float())
         for i, picture in enumerate(some):
             truths.append(_truth(picture))
             answers.append(_answer(picture, logits[i][:, spoken], boxes[i], spoken))

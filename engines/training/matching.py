@@ -1,7 +1,7 @@
 """Who answers for which object: a track row keeps its own, object rows share out the rest, one row an object.
 
-The Hungarian costs are DETR's (class 2, L1 5, GIoU 2) with a focal class cost, computed for the whole batch at once;
-the solver alone runs lane by lane. The last layer's match serves all layers.
+The Hungarian costs are DETR's (class 2, L1 5, GIoU 2) with a focal class cost, computed for the whole batch at once
+where the model lives; the solver alone runs lane by lane, on the CPU. The last layer's match serves all layers.
 """
 
 from __future__ import annotations
@@ -32,7 +32,10 @@ def pair_costs(logits: Tensor, boxes: Tensor, true_boxes: Tensor, true_labels: T
     distance = (mine - theirs).abs().sum(-1)
     giou = iou_and_giou(cxcywh_to_xyxy(mine), cxcywh_to_xyxy(theirs))[1]
     costs: NDArray[np.float32] = (
-        (CLASS_COST * focal.gather(2, index) + L1_COST * distance - GIOU_COST * giou).nan_to_num(1e4).numpy()
+        (CLASS_COST * focal.gather(2, index) + L1_COST * distance - GIOU_COST * giou)
+        .nan_to_num(1e4)
+        .cpu()
+        .numpy()
     )
     return costs
 

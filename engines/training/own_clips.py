@@ -9,14 +9,14 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
 from engines.training.annotated import DataSet, Footage
-from engines.training.clips import ClipBatch, empty_batch
+from engines.training.clips import ClipBatch, empty_batch, lane_parts
 from engines.training.views import Shelf, View, colour_table, wandering, write_view
 
 PIECE_S = 4.0  # footage is offered in pieces of about this length
@@ -53,6 +53,13 @@ class OwnPlan:
             for index in range(self.lanes):
                 _draw(self, pieces, shelf, batch, index, step)
             yield batch
+
+    def parts(self, count: int) -> list[OwnPlan]:
+        """As `ClipPlan.parts`."""
+        return [
+            replace(self, first_lane=self.first_lane + first, lanes=lanes)
+            for first, lanes in lane_parts(self.lanes, count)
+        ]
 
 
 def _pieces(data: DataSet) -> list[tuple[Footage, int, int]]:

@@ -18,6 +18,7 @@ from torch import Tensor
 from engines.models.boxes import cxcywh_to_xyxy, iou_and_giou
 from engines.models.street import Street
 from engines.training.clips import EMPTY, PERSON, ClipPlan, Lane, empty_batch
+from engines.training.device import autocast, constants_on, device_of, on_cpu, on_device
 from engines.training.matching import UNMATCHED, match_rows, pair_costs
 from engines.training.tracks import EMPTY_SLOT, TrackSlots, empty_slots, next_slots
 
@@ -26,9 +27,9 @@ from engines.training.tracks import EMPTY_SLOT, TrackSlots, empty_slots, next_sl
 class Recorded:
     """Frames of people, and of scenes, each in order of time within its track or stream.
 
-    Of M person-frames: `hs` f16 (M, D), `region` f16 (M, 3 * D), `boxes` f32 (M, 4) cxcywh, `actions` i64 (M,), `times`
-    f32 (M,) seconds, `tracks` i64 (M,). Of L pictures: `pooled` f16 (L, 2 * D), `doing` bool (L, A): some person does
-    this; `scene_times` f32 (L,), `scenes` i64 (L,).
+    All on the CPU. Of M person-frames: `hs` f16 (M, D), `region` f16 (M, 3 * D), `boxes` f32 (M, 4) cxcywh, `actions`
+    i64 (M,), `times` f32 (M,) seconds, `tracks` i64 (M,). Of L pictures: `pooled` f16 (L, 2 * D), `doing` bool (L, A):
+    some person does this; `scene_times` f32 (L,), `scenes` i64 (L,).
     """
 
     hs: Tensor
@@ -58,25 +59,26 @@ def record(
     """
     cv2.setNumThreads(1)
     model = model.eval()
+    device = device_of(model)
     assert model.actions is not None
     people: list[tuple[Tensor, ...]] = []
     scenes: list[tuple[Tensor, ...]] = []
     rng = np.random.default_rng((plan.seed, 7))
     for turn in range(rounds):
         lanes = [Lane(plan, lane, LATER_VISITS + turn) for lane in range(plan.lanes)]
-        slots = empty_slots(plan.lanes, model.config.track_slots, model.config.hidden_dim)
+        slots = empty_slots(plan.lanes, model.config.track_slots, model.config.hidden_dim, device)
         for step in range(length):
             batch = empty_batch(plan)
             for i, lane in enumerate(lanes):
                 lane.show(batch, (0, i))
-            with torch.inference_mode(), torch.autocast("cpu", torch.bfloat16, enabled=bfloat16):
-                scene = model.look(torch.from_numpy(batch.images[0]))
+            with torch.inference_mode(), autocast(device, bfloat16), constants_on(device):
+                scene = model.look(on_device(batch.images[0], device))
                 last = model.decode(scene, slots.hs, slots.boxes, slots.valid)[-1]
                 boxes = torch.cat(
                     (last.boxes[..., :2].clamp(0, 1), last.boxes[..., 2:].clamp(1 / 512, 1)), dim=-1
                 )
                 k = model.config.track_slots
-                truth, labels = torch.from_numpy(batch.boxes[0]), torch.from_numpy(batch.labels[0])
+                truth, labels = on_device(batch.boxes[0], device), on_device(batch.labels[0], device)
                 rows = match_rows(
                     pair_costs(last.logits[:, k:], last.boxes[:, k:], truth, labels), slots.ids, batch.ids[0]
                 )
@@ -92,15 +94,15 @@ def record(
             world = turn * plan.lanes + lane_of
             people.append(
                 (
-                    last.hs[lane_of, row_of].half(),
-                    region[lane_of, row_of].half(),
-                    boxes[lane_of, row_of].float(),
+                    last.hs[lane_of, row_of].half().cpu(),
+                    region[lane_of, row_of].half().cpu(),
+                    boxes[lane_of, row_of].float().cpu(),
                     torch.from_numpy(batch.actions[0][lane_of, place]),
                     torch.from_numpy(now[lane_of]),
                     torch.from_numpy(world * IDS + batch.ids[0][lane_of, place]),
                 )
             )
-            pooled = torch.cat((scene.tokens.mean(1), scene.tokens.amax(1)), dim=-1).half()
+            pooled = torch.cat((scene.tokens.mean(1), scene.tokens.amax(1)), dim=-1).half().cpu()
             doing = torch.zeros(plan.lanes, len(model.config.action_labels), dtype=torch.bool)
             doing[lane_of, batch.actions[0][lane_of, place]] = True
             scenes.append(
@@ -140,7 +142,7 @@ def held_to_objects(
     rows, ids = rows.copy(), slots.ids.copy()
     lane, row = np.nonzero(rows >= 0)
     mine, theirs = boxes[lane, row], truth[lane, rows[lane, row]]
-    overlap = iou_and_giou(cxcywh_to_xyxy(mine.float()), cxcywh_to_xyxy(theirs))[0].numpy()
+    overlap = on_cpu(iou_and_giou(cxcywh_to_xyxy(mine.float()), cxcywh_to_xyxy(theirs))[0])
     lane, row = lane[overlap < HELD], row[overlap < HELD]
     rows[lane, row] = UNMATCHED
     tracks = row < ids.shape[1]

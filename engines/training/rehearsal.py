@@ -7,12 +7,12 @@ knows nothing is asked where it is not known.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
-from engines.training.clips import EMPTY, UNKNOWN_MASK, ClipBatch, ClipPlan
+from engines.training.clips import EMPTY, UNKNOWN_MASK, ClipBatch, ClipPlan, side_by_side
 from engines.training.own_clips import OwnPlan
 from streamer.world import LABELS
 
@@ -28,7 +28,29 @@ class RehearsalPlan:
         """The batches of steps `first_step`, `first_step + 1`, … without end."""
         labels = self.own.data.labels
         for mine, worlds in zip(self.own.batches(first_step), self.world.batches(first_step), strict=True):
-            yield _side_by_side(mine, as_labelled(worlds, labels))
+            yield side_by_side((mine, as_labelled(worlds, labels)))
+
+    def parts(self, count: int) -> Sequence[OwnPlan | LabelledWorld | RehearsalPlan]:
+        """At most `count` plans whose batches, side by side, are this one's."""
+        if count == 1:
+            return [self]
+        return [*self.own.parts(count - 1), LabelledWorld(self.world, self.own.data.labels)]
+
+
+@dataclass(frozen=True, slots=True)
+class LabelledWorld:
+    """Lanes that show the world, as a model with other labels sees it."""
+
+    world: ClipPlan
+    labels: tuple[str, ...]
+
+    def batches(self, first_step: int = 0) -> Iterator[ClipBatch]:
+        """The batches of steps `first_step`, `first_step + 1`, … without end."""
+        return (as_labelled(batch, self.labels) for batch in self.world.batches(first_step))
+
+    def parts(self, count: int) -> list[LabelledWorld]:
+        """As `ClipPlan.parts`."""
+        return [LabelledWorld(part, self.labels) for part in self.world.parts(count)]
 
 
 def as_labelled(batch: ClipBatch, labels: tuple[str, ...]) -> ClipBatch:
@@ -49,12 +71,3 @@ def as_labelled(batch: ClipBatch, labels: tuple[str, ...]) -> ClipBatch:
         ignored=ignored,
         told=np.tile(told, (b, 1)),
     )
-
-
-def _side_by_side(a: ClipBatch, b: ClipBatch) -> ClipBatch:
-    """Both batches' lanes in one: the first dimension of `fresh` and `told`, the second of all others."""
-    joined = {
-        name: np.concatenate((mine, getattr(b, name)), axis=0 if name in ("fresh", "told") else 1)
-        for name, mine in a._asdict().items()
-    }
-    return ClipBatch(**joined)

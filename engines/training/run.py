@@ -26,6 +26,7 @@ from engines.training.adopting import adopt
 from engines.training.asking import WEIGHTS, head_losses
 from engines.training.averaging import WeightAverage
 from engines.training.clips import ClipBatch
+from engines.training.device import CPU, allow_speed, autocast, constants_on, on_cpu, on_device, saved
 from engines.training.losses import dense_losses, mask_losses, row_losses
 from engines.training.matching import match_rows, pair_costs
 from engines.training.news import TrainingNews
@@ -40,10 +41,12 @@ from streamer.errors import SightlineError
 class StreetRun:
     """A run in progress: model, optimiser, average, track slots, and how much of the budget is used."""
 
-    def __init__(self, recipe: StreetRecipe, seed: int, rank: int = 0) -> None:
-        self.recipe, self.seed, self.rank = recipe, seed, rank
+    def __init__(self, recipe: StreetRecipe, seed: int, rank: int = 0, device: torch.device = CPU) -> None:
+        self.recipe, self.seed, self.rank, self.device = recipe, seed, rank, device
+        allow_speed(device)
         torch.manual_seed(seed)
-        self.model = Street(recipe.model).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        model = Street(recipe.model).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self.model: Street = model.to(device)  # made on the CPU: the same first weights everywhere
         if self.model.actions is not None:
             self.model.actions.freeze_clips()  # they are taught last, on what the finished trunk says
         self.average = WeightAverage(self.model, recipe.average)
@@ -62,7 +65,7 @@ class StreetRun:
             fused=True,
         )
         self.lanes = recipe.lanes // recipe.processes
-        self.slots = empty_slots(self.lanes, recipe.model.track_slots, recipe.model.hidden_dim)
+        self.slots = empty_slots(self.lanes, recipe.model.track_slots, recipe.model.hidden_dim, device)
         self.step = 0
         self.earlier_s = 0.0
         self._started_s: float | None = None
@@ -107,7 +110,7 @@ class StreetRun:
         """One update on one batch, shared with the team. To the value of each loss, and `total`."""
         rng = np.random.default_rng((self.seed, self.step, self.rank))
         self.model.train()
-        with torch.autocast("cpu", torch.bfloat16, enabled=self.recipe.bfloat16):
+        with autocast(self.device, self.recipe.bfloat16), constants_on(self.device):
             losses = self._losses(batch, rng)
         total = torch.stack([WEIGHTS[name] * value for name, value in losses.items()]).sum()
         if not torch.isfinite(total):
@@ -123,12 +126,14 @@ class StreetRun:
         if self.rank == 0:
             self.average.update(self.model, self.step)
         self.step += 1
-        return {name: value.item() for name, value in losses.items()} | {"total": total.item()}
+        values = on_cpu(torch.stack([value.detach().float() for value in (*losses.values(), total)]))
+        return dict(zip((*losses, "total"), values.tolist(), strict=True))
 
     def _losses(self, batch: ClipBatch, rng: np.random.Generator) -> dict[str, Tensor]:
         frames, lanes = batch.labels.shape[:2]
-        boxes, labels = torch.from_numpy(batch.boxes), torch.from_numpy(batch.labels)
-        scene = self.model.look(torch.from_numpy(batch.images).flatten(0, 1))  # (T, B, …) -> (T*B, …)
+        device = self.device
+        boxes, labels = on_device(batch.boxes, device), on_device(batch.labels, device)
+        scene = self.model.look(on_device(batch.images, device).flatten(0, 1))  # (T, B, …) -> (T*B, …)
         slots = cleared(self.slots, batch.fresh)
         outputs: list[list[LayerOutput]] = []
         places, valid = [], []
@@ -140,9 +145,10 @@ class StreetRun:
             costs = pair_costs(last.logits[:, k:], last.boxes[:, k:], boxes[t], labels[t])
             rows = match_rows(costs, slots.ids, batch.ids[t])
             outputs.append(layers)
-            places.append(torch.from_numpy(rows))
-            valid.append(torch.cat((slots.valid, torch.ones(lanes, self.recipe.model.object_queries)), dim=1))
-            scores = last.logits.detach().float().amax(-1).sigmoid().numpy()
+            places.append(on_device(rows, device))
+            objects = torch.ones(lanes, self.recipe.model.object_queries, device=device)
+            valid.append(torch.cat((slots.valid, objects), dim=1))
+            scores = on_cpu(last.logits.detach().float().amax(-1).sigmoid())
             slots = next_slots(
                 slots, rows, batch.ids[t], self.model.next_hs(last.hs), last.boxes.detach(), scores,
                 self.recipe.drop, self.recipe.false, rng,
@@ -152,12 +158,12 @@ class StreetRun:
         hs = torch.cat([layers[-1].hs for layers in outputs])  # (T*B, N, D)
         found = torch.cat([layers[-1].boxes for layers in outputs]).detach()
         embed = self.model.mask_embed(hs, found)  # (T*B, N, M)
-        masks = torch.from_numpy(batch.masks).flatten(0, 1)
+        masks = on_device(batch.masks, device).flatten(0, 1)
         asked = torch.stack(valid) * asked_rows(batch, found.view(*row_places.shape, 4), row_places)
         return {
-            **row_losses(outputs, row_places, asked, boxes, labels, asked_labels(batch)),
+            **row_losses(outputs, row_places, asked, boxes, labels, asked_labels(batch, device)),
             **mask_losses(embed, scene.mask_features, row_places.flatten(0, 1), boxes.flatten(0, 1), masks),
-            **dense_losses(scene, boxes.flatten(0, 1), labels.flatten(0, 1), asked_cells(batch)),
+            **dense_losses(scene, boxes.flatten(0, 1), labels.flatten(0, 1), asked_cells(batch, device)),
             **head_losses(self.model, scene, hs, found, row_places.flatten(0, 1), batch),
         }
 
@@ -208,12 +214,8 @@ class StreetRun:
 
     def save(self, path: Path, team: Team | None = None) -> None:
         """Writes all that `restore` needs, at once or not at all. The other members call `share_slots` meanwhile."""
-        slots = [
-            self.slots.hs,
-            self.slots.boxes,
-            torch.from_numpy(self.slots.ids),
-            torch.from_numpy(self.slots.lost),
-        ]
+        ids, lost = torch.from_numpy(self.slots.ids), torch.from_numpy(self.slots.lost)
+        slots = [self.slots.hs, self.slots.boxes, ids, lost]
         state = {
             "recipe": repr(self.recipe),
             "seed": self.seed,
@@ -225,13 +227,13 @@ class StreetRun:
             "slots": slots if team is None else self.share_slots(team),
         }
         part = path.with_name(path.name + ".part")
-        torch.save(state, part)
+        torch.save(saved(state), part)
         part.replace(path)
 
     def restore(self, path: Path) -> None:
-        """Goes back to a saved state. The budget may differ from the saved run's, the rest of the recipe may not."""
+        """Goes back to a state that was saved on any device. Only the budget may differ from the saved run's recipe."""
         try:
-            state = torch.load(path, weights_only=True)
+            state = torch.load(path, map_location=CPU, weights_only=True)
         except FileNotFoundError:
             raise SightlineError(
                 "no checkpoint to resume from", where=str(path), mend="leave out --resume"
@@ -243,6 +245,8 @@ class StreetRun:
                 mend=f"add --seed {state['seed']}",
             )
         try:
+            if len(state["slots"][0]) != self.recipe.lanes:
+                raise RuntimeError("other lanes")
             self.model.load_state_dict(state["model"])
         except RuntimeError:
             raise SightlineError(
@@ -254,7 +258,7 @@ class StreetRun:
         self.optimizer.load_state_dict(state["optimizer"])
         mine = slice(self.rank * self.lanes, (self.rank + 1) * self.lanes)
         hs, boxes, ids, lost = (x[mine].clone() for x in state["slots"])
-        self.slots = TrackSlots(hs, boxes, ids.numpy(), lost.numpy())
+        self.slots = TrackSlots(hs.to(self.device), boxes.to(self.device), ids.numpy(), lost.numpy())
         self.step, self.earlier_s = state["step"], state["elapsed_s"]
 
     def export(self, path: Path, preset: str) -> None:

@@ -12,8 +12,14 @@ from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
+import torch
+
+from engines.training.ahead import rendered_ahead
 from engines.training.allocator import one_thread
-from engines.training.clips import Plan, rendered_ahead
+from engines.training.clip_cache import CachedPlan
+from engines.training.clip_rendering import cores
+from engines.training.clips import ClipPlan, Plan
+from engines.training.device import CPU
 from engines.training.news import TrainingNews, TrainingResult
 from engines.training.own_data import OwnData
 from engines.training.progress import CURVE_FILE, Progress
@@ -39,6 +45,8 @@ def train_street(
     rehearsal: float | None = None,
     without: str = "",
     data: OwnData | None = None,
+    device: torch.device = CPU,
+    cache: CachedPlan | None = None,
     watch: Callable[[TrainingNews], None] | None = None,
     stop_after_step: int | None = None,
 ) -> TrainingResult:
@@ -48,18 +56,27 @@ def train_street(
     file to begin with instead of noise, such as a finished run's. `data` of a user's own takes the world's place, its
     model the preset's, and its start is the start; `rehearsal` is the share of lanes that go on showing the world, in
     place of the preset's. `without` puts an idea of the model out of action (evaluation/knockouts.py), for an
-    ablation. `stop_after_step` ends the call early, as a stop by hand would, with a checkpoint written. `watch` is
-    called after each step.
-    Raises SightlineError for an unknown preset, a budget that is not above 0, an `out` that holds another run, or a
-    missing checkpoint, EngineError for an unknown idea or a `start` that is of another shape.
+    ablation. `device` is where it computes; on a GPU in one process, whatever the preset says. `cache` holds the
+    world's clips, rendered before, of this preset and seed. `stop_after_step` ends the call early, as a stop by hand
+    would, with a checkpoint written. `watch` is called after each step.
+    Raises SightlineError for an unknown preset, a budget that is not above 0, an `out` that holds another run, a
+    missing checkpoint or a cache of other clips, EngineError for an unknown idea or a `start` that is of another shape.
     """
     recipe = recipe_for(preset, minutes, steps)
     if without:
         recipe = replace(recipe, without=without)
+    if device.type != "cpu":
+        recipe = replace(recipe, processes=1)
     if rehearsal is not None:
         recipe = replace(recipe, rehearsal=rehearsal)
     if data is not None:
         recipe, start = data.fitted(recipe), data.start
+    if cache is not None and (data is not None or cache.plan != recipe.whole_plan(seed)):
+        raise SightlineError(
+            "the cache is of another preset, seed or data",
+            where=str(cache.folder),
+            mend="give the preset and seed it was made with",
+        )
     out.mkdir(parents=True, exist_ok=True)
     checkpoint = out / CHECKPOINT
     if checkpoint.exists() and not resume:
@@ -68,7 +85,7 @@ def train_street(
             where=str(out),
             mend="add --resume, or choose another --out",
         )
-    run = StreetRun(recipe, seed)
+    run = StreetRun(recipe, seed, device=device)
     if start is not None and not resume:
         run.begin_with(start)
     if resume:
@@ -78,11 +95,13 @@ def train_street(
     progress = Progress(out, run, data)
     weights = out / f"{recipe.name}.safetensors"
     size = sum(p.numel() for p in trained(run.model))
-    arguments = (recipe, seed, checkpoint if resume else None, start, data)
+    clips = cache or data
+    arguments = (recipe, seed, checkpoint if resume else None, start, clips)
+    feeders = 1 if device.type == "cpu" or cache is not None else max(1, cores() - 1)
     with (
         one_thread(),
         team_of(recipe.processes, size, _follow, arguments) as team,
-        rendered_ahead(_plan(recipe, data, seed), run.step) as batches,
+        rendered_ahead(_plan(recipe, clips, seed), run.step, processes=feeders) as batches,
         run.clock(),
     ):
         saved_s = time.monotonic()
@@ -115,8 +134,11 @@ def train_street(
     return TrainingResult(weights, out / CURVE_FILE, *took, progress.before, progress.after)
 
 
-def _plan(recipe: StreetRecipe, data: OwnData | None, seed: int, rank: int = 0) -> Plan:
-    return recipe.plan(seed, rank) if data is None else data.plan(recipe, seed, rank)
+def _plan(recipe: StreetRecipe, clips: OwnData | CachedPlan | None, seed: int, rank: int = 0) -> Plan:
+    mine: ClipPlan = recipe.plan(seed, rank)
+    if isinstance(clips, CachedPlan):
+        return replace(clips, plan=mine)
+    return mine if clips is None else clips.plan(recipe, seed, rank)
 
 
 def _follow(
@@ -125,7 +147,7 @@ def _follow(
     seed: int,
     checkpoint: Path | None,
     start: Path | None,
-    data: OwnData | None,
+    clips: OwnData | CachedPlan | None,
 ) -> None:
     """The life of a team's other members: the same steps on their own lanes, at the leader's word."""
     run = StreetRun(recipe, seed, team.rank)
@@ -134,7 +156,7 @@ def _follow(
     elif start is not None:
         run.begin_with(start)
     try:
-        with one_thread(), rendered_ahead(_plan(recipe, data, seed, team.rank), run.step) as batches:
+        with one_thread(), rendered_ahead(_plan(recipe, clips, seed, team.rank), run.step) as batches:
             while True:
                 batch = next(batches)
                 go, rate, save = team.follow()

@@ -14,6 +14,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from engines.training.device import CPU, on_device
+
 FALSE_TRACK = -2  # the identity of a track that follows nothing
 EMPTY_SLOT = -1
 PATIENCE_FRAMES = 10  # how long a lost track waits; the serving default
@@ -30,14 +32,14 @@ class TrackSlots(NamedTuple):
     @property
     def valid(self) -> Tensor:
         """f32 (B, K): 1 where the slot holds a track, true or false."""
-        return torch.from_numpy((self.ids != EMPTY_SLOT).astype(np.float32))
+        return on_device((self.ids != EMPTY_SLOT).astype(np.float32), self.hs.device)
 
 
-def empty_slots(lanes: int, slots: int, dim: int) -> TrackSlots:
+def empty_slots(lanes: int, slots: int, dim: int, device: torch.device = CPU) -> TrackSlots:
     """No track anywhere."""
     return TrackSlots(
-        torch.zeros(lanes, slots, dim),
-        torch.zeros(lanes, slots, 4),
+        torch.zeros(lanes, slots, dim, device=device),
+        torch.zeros(lanes, slots, 4, device=device),
         np.full((lanes, slots), EMPTY_SLOT, np.int64),
         np.zeros((lanes, slots), np.int64),
     )
@@ -57,8 +59,8 @@ def jittered(boxes: Tensor, sigma_max: float, rng: np.random.Generator) -> Tenso
     """
     b, k, _ = boxes.shape
     sigma = rng.uniform(0, sigma_max, (b, k, 1))
-    move = torch.from_numpy((rng.normal(size=(b, k, 2)) * sigma).astype(np.float32))
-    grow = torch.from_numpy((rng.normal(size=(b, k, 2)) * sigma * 0.7).astype(np.float32))
+    move = on_device((rng.normal(size=(b, k, 2)) * sigma).astype(np.float32), boxes.device)
+    grow = on_device((rng.normal(size=(b, k, 2)) * sigma * 0.7).astype(np.float32), boxes.device)
     return torch.cat((boxes[..., :2] + move * boxes[..., 2:], boxes[..., 2:] * grow.exp()), dim=-1)
 
 
@@ -102,7 +104,7 @@ def next_slots(
         ]
         places = rng.permutation(slots)[: len(rows)]  # no meaning may grow from a slot's number
         source[lane, places], ids[lane, places], lost[lane, places] = rows, names, waits
-    index = torch.from_numpy(source).unsqueeze(-1)
+    index = on_device(source, next_hs.device).unsqueeze(-1)
     all_hs = torch.cat((next_hs.float(), before.hs), dim=1)  # (B, N+K, D)
     all_boxes = torch.cat((boxes, before.boxes), dim=1)
     return TrackSlots(

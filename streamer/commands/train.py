@@ -11,11 +11,13 @@ import typer
 from streamer.errors import SightlineError
 
 if TYPE_CHECKING:
+    from engines.training.clip_cache import CachedPlan
     from engines.training.own_data import OwnData
     from engines.training.street import TrainingNews
 
 DEFAULT_OUT = Path("runs/street")
 SHIPPED = "street-nano"
+DEFAULT_CLIPS = 1000
 
 
 def register(app: typer.Typer) -> None:
@@ -33,8 +35,9 @@ def street(
     preset: Annotated[
         str | None,
         typer.Option(
-            help="nano, small: the shipped recipes; finetune: for --data; smoke: seconds, to see that it runs. "
-            "Default: nano, with --data finetune.",
+            help="nano, small: the shipped recipes, for a CPU; nano-gpu, small-gpu: the same models for a GPU; "
+            "finetune: for --data; smoke: seconds, to see that it runs. "
+            "Default: nano (on a GPU nano-gpu), with --data finetune.",
             show_default=False,
         ),
     ] = None,
@@ -51,6 +54,25 @@ def street(
         typer.Option(
             help="Weights to begin with: a name of `sightline models ls` or a file, such as a finished run's. "
             f"Default: none, with --data {SHIPPED}.",
+            show_default=False,
+        ),
+    ] = None,
+    device: Annotated[
+        str,
+        typer.Option(help="Where to compute: cpu, cuda, cuda:N, or auto: a GPU where torch sees one."),
+    ] = "auto",
+    cache: Annotated[
+        Path | None,
+        typer.Option(
+            help="Folder of rendered clips, read in place of rendering; made on the first run, by all cores.",
+            show_default=False,
+        ),
+    ] = None,
+    clips: Annotated[
+        int | None,
+        typer.Option(
+            min=1,
+            help=f"With --cache: how many clips (worlds) it holds; default: what is there, else {DEFAULT_CLIPS}.",
             show_default=False,
         ),
     ] = None,
@@ -94,10 +116,18 @@ def street(
     ] = "",
 ) -> None:
     """Train the street model. Ctrl-C loses only what came after the last checkpoint."""
+    from engines.training.device import device_for
     from engines.training.street import train_street
     from engines.zoo import find_weights
     from streamer.commands.bars import LateBar
 
+    if cache is None and clips is not None:
+        raise SightlineError("there is no cache", where="--clips", mend="add --cache DIR")
+    if cache is not None and data is not None:
+        raise SightlineError(
+            "a cache holds clips of the world only", where="--cache", mend="leave out --cache or --data"
+        )
+    place = device_for(device)
     own: OwnData | None = None
     weights = find_weights(start or SHIPPED) if start is not None or data is not None else None
     if data is not None and weights is not None:
@@ -111,8 +141,10 @@ def street(
             typer.echo(line)
     elif labels is not None or renames or rehearse is not None:
         raise SightlineError("there is no data", where="--labels, --map, --rehearse", mend="add --data")
-    preset = preset or ("finetune" if own is not None else "nano")
-    with LateBar(f"street, preset {preset}") as bar:
+    if preset is None:
+        preset = "finetune" if own is not None else "nano" if place.type == "cpu" else "nano-gpu"
+    kept = _opened(cache, preset, seed, clips) if cache is not None else None
+    with LateBar(f"street, preset {preset}, on {place}") as bar:
 
         def watch(news: TrainingNews) -> None:
             rate = news.images / news.minutes / 60 if news.minutes else 0.0
@@ -123,7 +155,7 @@ def street(
 
         done = train_street(
             preset, out=out, minutes=minutes, steps=steps, seed=seed, resume=resume, start=weights,
-            rehearsal=rehearse, without=without, data=own, watch=watch,
+            rehearsal=rehearse, without=without, data=own, device=place, cache=kept, watch=watch,
         )  # fmt: skip
     typer.echo(
         f"{done.weights}: {done.images} pictures in {done.minutes:.1f} minutes; the curve: {done.curve}"
@@ -133,6 +165,18 @@ def street(
             f"held-out pictures: AP {done.before['ap']:.3f} before, {done.after['ap']:.3f} after; "
             f"AP50 {done.before['ap50']:.3f} before, {done.after['ap50']:.3f} after"
         )
+
+
+def _opened(folder: Path, preset: str, seed: int, clips: int | None) -> CachedPlan:
+    """The cache of the preset, whole; with a bar while it is rendered."""
+    from engines.training.clip_cache import open_cache
+    from engines.training.recipe import recipe_for
+    from streamer.commands.bars import LateBar
+
+    plan = recipe_for(preset, None, None).whole_plan(seed)
+    count = clips or (0 if folder.is_dir() and any(folder.iterdir()) else DEFAULT_CLIPS)
+    with LateBar("clips") as bar:
+        return open_cache(folder, plan, count, tell=typer.echo, watch=bar.show)
 
 
 def _pairs(renames: Sequence[str]) -> dict[str, str]:
