@@ -150,7 +150,7 @@ class Actions(nn.Module):
         """The picture's tokens (B, S, D) under three windows of each box f32 (B, N, 4): (B, N, 3 * D)."""
         rows, columns = len(self.grid_y), len(self.grid_x)
         cx, cy, w, h = boxes_cxcywh.unsqueeze(-1).unbind(2)  # (B, N, 1) each
-        down = cy + h * torch.tensor(WINDOWS)  # (B, N, 3)
+        down = cy + h * torch.tensor(WINDOWS, device=h.device)  # (B, N, 3)
         tall, wide = (h * 0.2 + 0.5 / rows).unsqueeze(-1), w * 0.3 + 0.5 / columns
         in_y = torch.softmax(
             -0.5 * ((self.grid_y - down.unsqueeze(-1)) / tall).square(), dim=-1
@@ -170,7 +170,7 @@ class Actions(nn.Module):
     def scene_feature(self, tokens: Tensor) -> Tensor:
         """What the stream's ring keeps of a picture, f32 (B, F): tokens (B, S, D)."""
         content = self.read_norm(self.read_scene(torch.cat((tokens.mean(1), tokens.amax(1)), dim=-1))).float()
-        whole = torch.tensor([0.5, 0.5, 1.0, 1.0]).expand(content.shape[0], 4)
+        whole = torch.tensor([0.5, 0.5, 1.0, 1.0], device=content.device).expand(content.shape[0], 4)
         return torch.cat((content, whole), dim=-1)
 
     def clip(self, now: Tensor, ring: Tensor, age: Tensor, valid: Tensor, scene: bool) -> Tensor:

@@ -19,7 +19,7 @@ from torch.nn import functional as F
 from engines.models.street import Street
 from engines.models.street_heads import Actions
 from engines.models.street_parts import StreetConfig
-from engines.training.device import constants_on, device_of, on_device
+from engines.training.device import device_of, on_device
 from engines.training.recording import Recorded
 
 GAP_STRIDES = 6.0  # after a longer gap a ring starts anew
@@ -131,9 +131,7 @@ def teach_actions(
 
 def _clip(head: Actions, features: Tensor, clips: Clips, scene: bool) -> Tensor:
     device = features.device
-    age, valid = clips.age.to(device), clips.valid.to(device)
-    with constants_on(device):
-        return head.clip(features[:, -1], features[:, :-1], age, valid, scene)
+    return head.clip(features[:, -1], features[:, :-1], clips.age.to(device), clips.valid.to(device), scene)
 
 
 def _thinned(features: Tensor) -> Tensor:

@@ -75,11 +75,6 @@ def autocast(device: torch.device, bfloat16: bool) -> contextlib.AbstractContext
     return torch.autocast(device.type, torch.bfloat16) if bfloat16 else contextlib.nullcontext()
 
 
-def constants_on(device: torch.device) -> contextlib.AbstractContextManager[object]:
-    """Inside, a tensor that names no device is made on this one: grids and ranges in the model and its losses."""
-    return contextlib.nullcontext() if device.type == "cpu" else device
-
-
 def saved(state: Any) -> Any:
     """A state's tensors on the CPU, so that a checkpoint of any device is read on any other."""
     if isinstance(state, Tensor):

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from engines.evaluation.coco import PictureBoxes, average_precision
 from engines.models.street import Street
 from engines.training.annotated import IGNORED, DataSet, Footage, Picture
-from engines.training.device import constants_on, device_of, on_cpu, on_device
+from engines.training.device import device_of, on_cpu, on_device
 from engines.training.tracks import empty_slots
 from engines.training.views import Shelf, View, shown
 from streamer.geometry import iou_matrix, xyxy_from_cxcywh
@@ -74,7 +74,7 @@ def precision_on(model: Street, pictures: Sequence[Picture], told: Sequence[bool
         some = pictures[start : start + BATCH]
         images = np.stack([shown(shelf.picture(picture), WHOLE, hw) for picture in some])
         nobody = empty_slots(len(some), slots, config.hidden_dim, device)
-        with torch.inference_mode(), constants_on(device):
+        with torch.inference_mode():
             scene = model.look(on_device(images, device))
             last = model.decode(scene, nobody.hs, nobody.boxes, nobody.valid)[-1]
         logits, boxes = on_cpu(last.logits[:, slots:].float()), on_cpu(last.boxes[:, slots:].float())

@@ -47,7 +47,7 @@ def row_losses(
     found = boxes.transpose(0, 1)[:, t, lane, row].transpose(0, 1)  # (P, L, 4)
     iou, giou = iou_and_giou(cxcywh_to_xyxy(found), cxcywh_to_xyxy(wanted))  # (P, L)
     target = torch.zeros_like(logits)
-    layers = torch.arange(logits.shape[1])
+    layers = torch.arange(logits.shape[1], device=logits.device)
     target[t[:, None], layers[None], lane[:, None], row[:, None], label[:, None]] = iou.detach().clamp(
         min=0.05
     )
@@ -81,8 +81,8 @@ def mask_losses(
     corners = (
         cxcywh_to_xyxy(boxes).gather(1, place.unsqueeze(-1).expand(-1, -1, 4)).unsqueeze(2)
     )  # (F, R, 1, 4)
-    ys = (torch.arange(h) + 0.5) / h
-    xs = (torch.arange(w) + 0.5) / w
+    ys = (torch.arange(h, device=boxes.device) + 0.5) / h
+    xs = (torch.arange(w, device=boxes.device) + 0.5) / w
     in_y = (ys >= corners[..., 1] - 0.5 / h) & (
         ys <= corners[..., 3] + 0.5 / h
     )  # (F, R, h), one cell of margin
@@ -117,12 +117,12 @@ def dense_losses(
     """
     heat_logits = scene.heat_logits.float()
     _, classes, rows, columns = heat_logits.shape
-    size = torch.tensor([columns, rows], dtype=torch.float32)
+    size = torch.tensor([columns, rows], dtype=torch.float32, device=true_boxes.device)
     there = true_labels >= 0
     centre = true_boxes[..., :2] * size  # in cells
     cell = torch.minimum(centre.floor(), size - 1).clamp(min=0)  # the cell that holds the centre
     sigma = (true_boxes[..., 2:] * size * 0.15).clamp(min=0.4)
-    x, y = torch.arange(columns), torch.arange(rows)
+    x, y = (torch.arange(n, device=true_boxes.device) for n in (columns, rows))
     in_x = torch.exp(-0.5 * ((x - cell[..., :1]) / sigma[..., :1]).square())  # (F, G, columns)
     in_y = torch.exp(-0.5 * ((y - cell[..., 1:]) / sigma[..., 1:]).square())  # (F, G, rows)
     bump = (

@@ -18,7 +18,7 @@ from torch import Tensor
 from engines.models.boxes import cxcywh_to_xyxy, iou_and_giou
 from engines.models.street import Street
 from engines.training.clips import EMPTY, PERSON, ClipPlan, Lane, empty_batch
-from engines.training.device import autocast, constants_on, device_of, on_cpu, on_device
+from engines.training.device import autocast, device_of, on_cpu, on_device
 from engines.training.matching import UNMATCHED, match_rows, pair_costs
 from engines.training.tracks import EMPTY_SLOT, TrackSlots, empty_slots, next_slots
 
@@ -71,7 +71,7 @@ def record(
             batch = empty_batch(plan)
             for i, lane in enumerate(lanes):
                 lane.show(batch, (0, i))
-            with torch.inference_mode(), autocast(device, bfloat16), constants_on(device):
+            with torch.inference_mode(), autocast(device, bfloat16):
                 scene = model.look(on_device(batch.images[0], device))
                 last = model.decode(scene, slots.hs, slots.boxes, slots.valid)[-1]
                 boxes = torch.cat(

@@ -26,7 +26,7 @@ from engines.training.adopting import adopt
 from engines.training.asking import WEIGHTS, head_losses
 from engines.training.averaging import WeightAverage
 from engines.training.clips import ClipBatch
-from engines.training.device import CPU, allow_speed, autocast, constants_on, on_cpu, on_device, saved
+from engines.training.device import CPU, allow_speed, autocast, on_cpu, on_device, saved
 from engines.training.losses import dense_losses, mask_losses, row_losses
 from engines.training.matching import match_rows, pair_costs
 from engines.training.news import TrainingNews
@@ -110,7 +110,7 @@ class StreetRun:
         """One update on one batch, shared with the team. To the value of each loss, and `total`."""
         rng = np.random.default_rng((self.seed, self.step, self.rank))
         self.model.train()
-        with autocast(self.device, self.recipe.bfloat16), constants_on(self.device):
+        with autocast(self.device, self.recipe.bfloat16):
             losses = self._losses(batch, rng)
         total = torch.stack([WEIGHTS[name] * value for name, value in losses.items()]).sum()
         if not torch.isfinite(total):

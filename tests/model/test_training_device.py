@@ -98,7 +98,9 @@ def test_a_whole_run_with_its_actions_leaves_weights_that_load(
     seen: list[str] = []
     short = dataclasses.replace(SMOKE, action_length=4, action_steps=2)
     monkeypatch.setitem(PRESETS, "smoke", short)
-    monkeypatch.setattr(recording, "HELD", -1.0)  # one step teaches no boxes; any row will do to teach actions on
+    monkeypatch.setattr(
+        recording, "HELD", -1.0
+    )  # one step teaches no boxes; any row will do to teach actions on
     with pretended(monkeypatch):
         monkeypatch.setattr(street, "cores", lambda: 2)
         done = train_street(
