@@ -15,11 +15,11 @@ from fastapi import APIRouter, Query, Request, Response
 from starlette.types import Receive, Scope, Send
 
 from web.api import refusals
+from web.audience import Audience, With
 from web.burned import WIDEST_PX, Burned, BurnedStream, Look, Place
 from web.feed import VideoStore
 from web.problems import Refused
 
-MAX_VIEWERS = 16
 BOUNDARY = "sightline"
 STALE_S = 2.0
 NOTE_EVERY_S = 1.0
@@ -37,14 +37,16 @@ Watching = contextlib.AbstractAsyncContextManager[tuple[BurnedStream, Place]]
 
 
 class BurnedServer:
-    """Everybody who watches burned-in pictures through this process: at most `max_viewers`, a decoder per stream."""
+    """Everybody who watches burned-in pictures through this process, and a decoder per stream.
 
-    def __init__(self, store: VideoStore, *, max_viewers: int = MAX_VIEWERS) -> None:
+    `audience` says who may still come.
+    """
+
+    def __init__(self, store: VideoStore, *, audience: Audience | None = None) -> None:
         self._store = store
-        self._max_viewers = max_viewers
+        self._audience = audience or Audience()
         self._streams: dict[str, BurnedStream] = {}
         self._ending: set[asyncio.Task[None]] = set()
-        self._n_viewers = 0
         self.router = self._routes()
 
     @property
@@ -64,18 +66,15 @@ class BurnedServer:
         """A place at a stream's decoder for as long as the context lasts. Raises Refused."""
         if not await self._store.has_stream(stream):
             raise Refused(404, "there is no such stream", where=stream, mend="see GET /api/v1/streams")
-        if self._n_viewers >= self._max_viewers:
-            what = f"all {self._max_viewers} places for burned-in pictures of this process are taken"
-            raise Refused(503, what, where=f"stream {stream}", mend="ask again later, or watch over WHEP")
+        seat = self._audience.take(stream, With.PICTURES)
         burned = self._streams.get(stream) or self._streams.setdefault(
             stream, BurnedStream(stream, self._store)
         )
         place = burned.join(look, fps)
-        self._n_viewers += 1
         try:
             yield burned, place
         finally:
-            self._n_viewers -= 1
+            seat.leave()
             burned.places.discard(place)
             if not burned.places and self._streams.get(stream) is burned:
                 del self._streams[stream]

@@ -17,6 +17,7 @@ from streamer.clock import SystemClock
 from tests.fakes.numbered_camera import NumberedCamera, box_left, left_drawn, number_painted, pixels
 from tests.fakes.web_store import MemoryStore
 from web.app import WebSettings, create_app
+from web.audience import RETRY_AFTER_S, Audience
 from web.burned import Burned, Look
 from web.burned_routes import BOUNDARY, FASTEST_FPS, BurnedServer
 
@@ -24,12 +25,12 @@ Scene = Callable[[BurnedServer, NumberedCamera, FastAPI], Awaitable[None]]
 PATIENCE_S = 10
 
 
-def played(scene: Scene, *, max_viewers: int = 16, **camera: Any) -> None:
+def played(scene: Scene, *, audience: Audience | None = None, **camera: Any) -> None:
     """Run `scene` beside a camera; afterwards no task and no thread of a decoder may be left."""
 
     async def run() -> None:
         gate = NumberedCamera(**camera)
-        server = BurnedServer(gate, max_viewers=max_viewers)
+        server = BurnedServer(gate, audience=audience)
         app = create_app(WebSettings(), MemoryStore(), burned=server, clock=SystemClock())
         async with gate.running():
             await asyncio.wait_for(scene(server, gate, app), 4 * PATIENCE_S)
@@ -213,10 +214,11 @@ def test_too_many_viewers_are_refused_in_words() -> None:
         async with server.watching("gate", Look(), FASTEST_FPS):
             for path in ("/gate/mjpeg", "/api/v1/streams/gate/snapshot.jpg"):
                 answer = await get(app, path)
-                assert answer.status_code == 503 and "all 1 places" in answer.json()["detail"]
+                assert answer.status_code == 503 and "1 watch burned-in pictures" in answer.json()["detail"]
+                assert answer.headers["retry-after"] == str(RETRY_AFTER_S)
         assert (await get(app, "/yard/mjpeg")).status_code == 404
 
-    played(scene, max_viewers=1)
+    played(scene, audience=Audience(most_pictures=1))
 
 
 class Reader:
