@@ -16,8 +16,8 @@ from starlette.types import Receive, Scope, Send
 
 from web.api import refusals
 from web.audience import Audience, With
-from web.burned import WIDEST_PX, Burned, BurnedStream, Look, Place
-from web.feed import VideoStore
+from web.burned import WIDEST_PX, Burned, BurnedStream, PictureStore, Place
+from web.looks import LAYERS, Look, layers_of
 from web.problems import Refused
 
 BOUNDARY = "sightline"
@@ -31,7 +31,15 @@ Width = Annotated[
     int, Query(ge=0, le=WIDEST_PX, description="Of the picture, in pixels; 0: its own, at most 1920")
 ]
 Fps = Annotated[float, Query(ge=0.1, le=FASTEST_FPS, description="At most so many pictures a second")]
-Overlay = Annotated[bool, Query(description="Burn the results in")]
+Overlay = Annotated[bool, Query(description="Burn anything in")]
+Layers = Annotated[
+    str | None,
+    Query(
+        description=f"What is burned in, of {', '.join(LAYERS)}, with commas; default: all but ground",
+        examples=["boxes,ids,zones"],
+        max_length=200,
+    ),
+]
 Quality = Annotated[int, Query(ge=20, le=95, description="JPEG quality")]
 Watching = contextlib.AbstractAsyncContextManager[tuple[BurnedStream, Place]]
 
@@ -42,7 +50,7 @@ class BurnedServer:
     `audience` says who may still come.
     """
 
-    def __init__(self, store: VideoStore, *, audience: Audience | None = None) -> None:
+    def __init__(self, store: PictureStore, *, audience: Audience | None = None) -> None:
         self._store = store
         self._audience = audience or Audience()
         self._streams: dict[str, BurnedStream] = {}
@@ -102,10 +110,12 @@ class BurnedServer:
             width: Width = 0,
             fps: Fps = 12.5,
             overlay: Overlay = True,
+            layers: Layers = None,
             quality: Quality = 80,
         ) -> Response:
+            look = Look(width, layers_of(layers, overlay=overlay), quality)
             stopping: asyncio.Event = getattr(request.app.state, "stopping", asyncio.Event())
-            return MixedReplace(self.watching(stream, Look(width, overlay, quality), fps), stopping)
+            return MixedReplace(self.watching(stream, look, fps), stopping)
 
         @router.get(
             "/api/v1/streams/{stream}/snapshot.jpg",
@@ -117,9 +127,13 @@ class BurnedServer:
             },
         )
         async def snapshot(
-            stream: str, width: Width = 0, overlay: Overlay = True, quality: Quality = 85
+            stream: str,
+            width: Width = 0,
+            overlay: Overlay = True,
+            layers: Layers = None,
+            quality: Quality = 85,
         ) -> Response:
-            look = Look(width, overlay, quality)
+            look = Look(width, layers_of(layers, overlay=overlay), quality)
             async with self.watching(stream, look, FASTEST_FPS) as (_, place):
                 why = why_down(await self._store.state(stream))
                 if why is not None:

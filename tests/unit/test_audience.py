@@ -15,8 +15,8 @@ from tests.fakes.web_store import MemoryStore
 from tests.fakes.whep_rig import SDP, Player
 from web.app import WebSettings, create_app
 from web.audience import RETRY_AFTER_S, Audience, With
-from web.burned import Look
 from web.burned_routes import BurnedServer
+from web.looks import Look
 from web.problems import Refused
 from web.whep import WhepServer
 

@@ -18,8 +18,9 @@ from tests.fakes.numbered_camera import NumberedCamera, box_left, left_drawn, nu
 from tests.fakes.web_store import MemoryStore
 from web.app import WebSettings, create_app
 from web.audience import RETRY_AFTER_S, Audience
-from web.burned import Burned, Look
+from web.burned import Burned
 from web.burned_routes import BOUNDARY, FASTEST_FPS, BurnedServer
+from web.looks import NONE, Look
 
 Scene = Callable[[BurnedServer, NumberedCamera, FastAPI], Awaitable[None]]
 PATIENCE_S = 10
@@ -86,7 +87,7 @@ def test_each_picture_carries_the_result_made_from_it(width: int) -> None:
 def test_without_overlay_nothing_is_drawn_and_nothing_waited_for() -> None:
     async def scene(server: BurnedServer, camera: NumberedCamera, app: FastAPI) -> None:
         camera.results_given = False
-        for burned in await take(server, Look(overlay=False), 8):
+        for burned in await take(server, Look(layers=NONE), 8):
             assert burned.seq is None and left_drawn(pixels(burned.jpeg)) is None
 
     played(scene)
@@ -127,7 +128,7 @@ def test_a_reconnect_of_the_camera_goes_on_with_the_new_epoch() -> None:
 def test_all_share_one_decoder_and_it_ends_with_the_last() -> None:
     async def scene(server: BurnedServer, camera: NumberedCamera, app: FastAPI) -> None:
         assert not server.decoders and not decoder_threads() and not camera.watched
-        looks = [Look(), Look(), Look(160), Look(overlay=False), Look(quality=30)]
+        looks = [Look(), Look(), Look(160), Look(layers=NONE), Look(quality=30)]
         async with server.watching("gate", Look(), FASTEST_FPS) as (stream, first):
             await asyncio.gather(*(take(server, look, 5) for look in looks))
             assert list(server.decoders) == ["gate"] and len(decoder_threads()) == 1
