@@ -2,6 +2,7 @@
 
 Counted over clear persons with an action, frame by frame, for whom a track stands. A track younger than the model's
 clip cannot know yet: such frames are told apart (`young_share`). An older track of which nothing is said is wrong.
+`by_seconds` tells the answers apart by how long the person had been at it: what has just begun cannot be seen yet.
 """
 
 from __future__ import annotations
@@ -30,11 +31,21 @@ def told_of(seen: Seen) -> dict[int, Action]:
     return told
 
 
-class ActionTally:
-    """Counts answers by true action: `confusion[true][answered]`, of tracks old enough; and the young ones apart."""
+SECONDS = (0.0, 0.25, 0.5, 1.0, 2.0)  # where the spans of `by_seconds` begin
 
-    def __init__(self, warm_up: int) -> None:
-        self.warm_up = warm_up
+
+class ActionTally:
+    """Counts answers by true action: `confusion[true][answered]`, of tracks old enough; and the young ones apart.
+
+    Frames of a street must come in order; `fps` is their rate.
+    """
+
+    def __init__(self, warm_up: int, fps: float) -> None:
+        self.warm_up, self.fps = warm_up, fps
+        self._since: dict[
+            tuple[int, int], tuple[int, int]
+        ] = {}  # street, person: action, frame it was first seen in
+        self._spans = np.zeros((len(SECONDS), 2), np.int64)  # asked, right
         self.confusion: dict[str, dict[str, int]] = {}
         self.young = self.young_told = self.young_right = self.silent = 0
         self.scene_told = self.scene_right = 0
@@ -47,6 +58,7 @@ class ActionTally:
             if action.track_id is None:
                 self.scene_told += 1
                 self.scene_right += action.name in doing
+        lasted = self._lasted(seen)
         for row in np.flatnonzero(seen.met & (seen.labels == PERSON) & (seen.actions >= 0)).tolist():
             column = int(seen.partner[row])
             real = ACTIONS[seen.actions[row]]
@@ -57,9 +69,21 @@ class ActionTally:
                 self.young_right += said is not None and said.name == real
                 continue
             self.silent += said is None
+            span = int(np.searchsorted(SECONDS, lasted[row] / self.fps, side="right")) - 1
+            self._spans[span] += 1, said is not None and said.name == real
             answers = self.confusion.setdefault(real, {})
             name = said.name if said is not None else ""
             answers[name] = answers.get(name, 0) + 1
+
+    def _lasted(self, seen: Seen) -> list[int]:
+        """For how many frames each object has been doing what it does, as far as it was in sight."""
+        lasted = []
+        for person, action in zip(seen.ids.tolist(), seen.actions.tolist(), strict=True):
+            before = self._since.get((seen.street, person))
+            if before is None or before[0] != action:
+                before = self._since[seen.street, person] = action, seen.frame
+            lasted.append(seen.frame - before[1])
+        return lasted
 
     @property
     def asked(self) -> int:
@@ -81,6 +105,10 @@ class ActionTally:
         everybody = self.asked + self.young
         return {
             "top1": self.top1(),
+            "by_seconds": {
+                f"{low:g}": {"asked": int(asked), "top1": right / asked if asked else None}
+                for low, (asked, right) in zip(SECONDS, self._spans.tolist(), strict=True)
+            },
             "mean_of_classes": float(np.mean(list(by_class.values()))) if by_class else None,
             "by_class": by_class,
             "asked": self.asked,
@@ -93,9 +121,9 @@ class ActionTally:
         }
 
 
-def tally(frames: Iterable[Seen], warm_up: int) -> ActionTally:
-    """The actions of these frames."""
-    counts = ActionTally(warm_up)
+def tally(frames: Iterable[Seen], warm_up: int, fps: float) -> ActionTally:
+    """The actions of these frames, each street's in order."""
+    counts = ActionTally(warm_up, fps)
     for seen in frames:
         counts.add(seen)
     return counts

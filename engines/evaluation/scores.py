@@ -64,9 +64,8 @@ class Measures:
     def __init__(self, run: SplitRun) -> None:
         self.run = run
         self.frames = by_street(run.frames)
-        self.warm_up = warm_up_frames(
-            run.clips.frames, run.clips.stride_s, run.streets[0].config.fps if run.streets else 12.5
-        )
+        self.fps = run.streets[0].config.fps if run.streets else 12.5
+        self.warm_up = warm_up_frames(run.clips.frames, run.clips.stride_s, self.fps)
         found = [seen.rows for seen in run.frames]
         self._precision = {
             clear: Precision([s.true_boxes(s.hard & clear) for s in run.frames], found, run.labels)
@@ -123,7 +122,7 @@ class Measures:
             "mota": count.mota,
             "semantic_miou": confusion.miou() if confusion is not None else None,
             "pck10": key_points(seen).pck(),
-            "action_top1": tally(seen, self.warm_up).top1() if self.run.clips.labels else None,
+            "action_top1": tally(seen, self.warm_up, self.fps).top1() if self.run.clips.labels else None,
         }
 
     def baseline(self, name: str, streets: Sequence[int]) -> dict[str, Any]:
@@ -208,7 +207,9 @@ def told(measures: Measures, unseen_themes: Sequence[str] = ()) -> dict[str, Any
                 "iou_by_class": confusion.iou_by_class(),
             },
             "key_points": points.details(),
-            "actions": tally(run.frames, measures.warm_up).details() if run.clips.labels else None,
+            "actions": tally(run.frames, measures.warm_up, measures.fps).details()
+            if run.clips.labels
+            else None,
             "order": order,
             "falls": falls(measures.frames) if run.clips.labels else None,
             "calibration": calibration(run.frames),

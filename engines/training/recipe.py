@@ -39,6 +39,7 @@ class StreetRecipe:
     processes: int = 2
     checkpoint_minutes: float = 4.0
     log_every: int = 20
+    without: str = ""  # an idea of the model that is out of action in this run: an ablation
     rehearsal: float = 0.0  # with data of one's own: the share of lanes that go on showing the world
     action_rounds: int = 36  # sets of `lanes` worlds that the actions' head is taught on; 0: it is not
     action_length: int = 60  # frames of each

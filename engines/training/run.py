@@ -17,6 +17,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from engines.evaluation.knockouts import knock_out
 from engines.models.street import Scene, Street
 from engines.models.street_family import load_street, save_street
 from engines.models.street_parts import LayerOutput
@@ -46,6 +47,9 @@ class StreetRun:
         if self.model.actions is not None:
             self.model.actions.freeze_clips()  # they are taught last, on what the finished trunk says
         self.average = WeightAverage(self.model, recipe.average)
+        if recipe.without:
+            for model in (self.model, self.average.model):
+                knock_out(model, recipe.without)
         decayed = [p for p in trained(self.model) if p.ndim > 1]
         plain = [p for p in trained(self.model) if p.ndim <= 1]
         self.optimizer = torch.optim.AdamW(
@@ -198,8 +202,9 @@ class StreetRun:
 
     def begin_with(self, weights: Path) -> None:
         """Takes another run's finished weights for its own first ones. Raises EngineError where they do not fit."""
-        adopt(self.model, load_street(weights), str(weights))
-        self.average = WeightAverage(self.model, self.recipe.average)
+        given = load_street(weights)
+        for model in (self.model, self.average.model):
+            adopt(model, given, str(weights))
 
     def save(self, path: Path, team: Team | None = None) -> None:
         """Writes all that `restore` needs, at once or not at all. The other members call `share_slots` meanwhile."""

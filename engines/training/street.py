@@ -37,6 +37,7 @@ def train_street(
     resume: bool = False,
     start: Path | None = None,
     rehearsal: float | None = None,
+    without: str = "",
     data: OwnData | None = None,
     watch: Callable[[TrainingNews], None] | None = None,
     stop_after_step: int | None = None,
@@ -46,12 +47,15 @@ def train_street(
     `minutes` or `steps` replace the preset's budget. `resume` goes on from `out`'s checkpoint; `start` is a weights
     file to begin with instead of noise, such as a finished run's. `data` of a user's own takes the world's place, its
     model the preset's, and its start is the start; `rehearsal` is the share of lanes that go on showing the world, in
-    place of the preset's. `stop_after_step` ends the call early, as a stop by hand would, with a checkpoint written.
-    `watch` is called after each step.
+    place of the preset's. `without` puts an idea of the model out of action (evaluation/knockouts.py), for an
+    ablation. `stop_after_step` ends the call early, as a stop by hand would, with a checkpoint written. `watch` is
+    called after each step.
     Raises SightlineError for an unknown preset, a budget that is not above 0, an `out` that holds another run, or a
-    missing checkpoint, EngineError for a `start` that is of another shape.
+    missing checkpoint, EngineError for an unknown idea or a `start` that is of another shape.
     """
     recipe = recipe_for(preset, minutes, steps)
+    if without:
+        recipe = replace(recipe, without=without)
     if rehearsal is not None:
         recipe = replace(recipe, rehearsal=rehearsal)
     if data is not None:

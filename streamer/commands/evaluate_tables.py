@@ -113,6 +113,8 @@ def _show_actions(console: Console, details: Mapping[str, Any]) -> None:
     actions, order, falls = details["actions"], details["order"], details["falls"]
     if actions is not None:
         console.print(_line("action", actions["by_class"]))
+        since = {f"{low} s": span["top1"] for low, span in actions["by_seconds"].items()}
+        console.print(_line("action, by how long the person had been at it, from", since))
         young = _number(actions["young_share"])
         console.print(
             f"{actions['asked']} person frames; tracks younger than a clip are not counted (share {young})"

@@ -85,6 +85,13 @@ def street(
             show_default=False,
         ),
     ] = None,
+    without: Annotated[
+        str,
+        typer.Option(
+            help="An ablation: train with one idea of the model out of action, as in `sightline eval --without`.",
+            show_default=False,
+        ),
+    ] = "",
 ) -> None:
     """Train the street model. Ctrl-C loses only what came after the last checkpoint."""
     from engines.training.street import train_street
@@ -116,7 +123,7 @@ def street(
 
         done = train_street(
             preset, out=out, minutes=minutes, steps=steps, seed=seed, resume=resume, start=weights,
-            rehearsal=rehearse, data=own, watch=watch,
+            rehearsal=rehearse, without=without, data=own, watch=watch,
         )  # fmt: skip
     typer.echo(
         f"{done.weights}: {done.images} pictures in {done.minutes:.1f} minutes; the curve: {done.curve}"

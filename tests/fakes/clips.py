@@ -38,7 +38,7 @@ def write_clip(
     fps: int = 25,
     pix_fmt: str = "yuv420p",
 ) -> Path:
-    """An H.264 file of `frames` bar pictures at `fps`; its container is the suffix's."""
+    """An H.264 (codec libx265: H.265) file of `frames` bar pictures at `fps`; its container is the suffix's."""
     with av.open(str(path), "w") as out:
         stream = out.add_stream(codec, rate=fps)
         assert isinstance(stream, av.VideoStream)
@@ -53,6 +53,11 @@ def write_clip(
                 "threads": "1",
             }
             stream.codec_context.max_b_frames = b_frames
+        if codec == "libx265":
+            stream.codec_context.options = {
+                "preset": "ultrafast",
+                "x265-params": "keyint=10:bframes=0:log-level=none",
+            }
         for i in range(frames):
             frame = av.VideoFrame.from_ndarray(bar_picture(i), format="rgb24")
             frame.pts = i

@@ -46,12 +46,19 @@ class RtspCamera:
     """Serves `path` at `url`, always on the same port. `start`, `kill` (no farewell) and `start` again."""
 
     def __init__(
-        self, path: Path, *, user: str | None = None, password: str = "", sets_beside: bool = False
+        self,
+        path: Path,
+        *,
+        user: str | None = None,
+        password: str = "",
+        sets_beside: bool = False,
+        h265: bool = False,
     ) -> None:
         self._path = path
         self._port = free_port()
         self._options = ["--user", user, "--password", password] if user else []
         self._options += ["--sets-beside"] if sets_beside else []
+        self._options += ["--h265"] if h265 else []
         self._process: subprocess.Popen[str] | None = None
         self.url = f"rtsp://127.0.0.1:{self._port}/live"
 
@@ -78,14 +85,14 @@ class RtspCamera:
 
 @contextmanager
 def rtsp_camera(
-    path: Path, *, user: str | None = None, password: str = "", sets_beside: bool = False
+    path: Path, *, user: str | None = None, password: str = "", sets_beside: bool = False, h265: bool = False
 ) -> Iterator[RtspCamera]:
-    """A started camera that serves the H.264 of `path` once, in real time, to everybody who asks.
+    """A started camera that serves the H.264 (`h265`: the H.265) of `path` once, in real time, to everybody who asks.
 
     `sets_beside`: it names its parameter sets in the SDP alone, never in the stream.
     """
     need_gstreamer()
-    camera = RtspCamera(path, user=user, password=password, sets_beside=sets_beside)
+    camera = RtspCamera(path, user=user, password=password, sets_beside=sets_beside, h265=h265)
     camera.start()
     try:
         yield camera

@@ -152,6 +152,21 @@ def test_the_packets_of_a_camera_with_b_frames_are_encoded(server: EmbeddedRedis
         assert it.tap.counts()["h264"].encoders_started == 1
 
 
+def test_an_h265_camera_is_seen_through_the_encoder(server: EmbeddedRedis, tmp_path: Path) -> None:
+    clip = write_clip(tmp_path / "bars.mp4", 500, codec="libx265")
+    with rtsp_camera(clip, h265=True) as camera, worker(server, camera.url, tmp_path) as it:
+        it.tap.set_watched(True)
+        viewer = Viewer(server)
+        until(viewer.has(30), "packets")
+        packets = list(viewer.packets)
+        fields = it.tap.fields()
+        assert (fields["viewer_video"], fields["viewer_video_why"]) == ("encoded", "hevc")
+        assert packets[0]["k"] and {p["c"] for p in packets} == {b"h264"}
+        until(lambda: it.frames[-1].ref.pts90k >= packets[-1]["p"], "the last of them is analysed")
+        assert shown_as_analysed(packets, it.frames) >= 29
+        assert it.tap.encoders_started == 1
+
+
 @pytest.mark.media
 def test_real_footage_with_b_frames_is_encoded(
     server: EmbeddedRedis, tmp_path: Path, people_mp4: Path

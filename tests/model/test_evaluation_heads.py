@@ -111,7 +111,7 @@ def test_actions_by_hand() -> None:
         0, boxes, boxes, doing=real, ages=[20, 20, 20, 3],
         actions=[(1, real[0]), (2, "wave"), (4, "stand"), (None, "wave"), (None, "fall")],
     )  # fmt: skip
-    counts = tally([frame], warm_up=14)
+    counts = tally([frame], 14, 12.5)
     # right, wrong, silent (wrong too); the fourth is too young to be asked
     assert counts.asked == 3 and counts.top1() == pytest.approx(1 / 3)
     details = counts.details()
@@ -119,13 +119,30 @@ def test_actions_by_hand() -> None:
     assert details["confusion"]["stand"] == {"wave": 1} and details["confusion"]["wave"] == {"": 1}
     assert details["mean_of_classes"] == pytest.approx(1 / 3)
     assert details["scene_precision"] == 0.5
-    assert tally([], 14).top1() is None
+    assert tally([], 14, 12.5).top1() is None
+
+
+def test_actions_are_told_apart_by_how_long_they_have_been_done() -> None:
+    boxes, fps = row_of(1), 10.0
+    frames = []
+    for i in range(30):  # stands, from frame 10 on waves; told of as standing until frame 13
+        doing = "stand" if i < 10 else "wave"
+        frames.append(seen(i, boxes, boxes, doing=[doing], actions=[(1, "stand" if i < 13 else "wave")]))
+    spans = tally(frames, 0, fps).details()["by_seconds"]
+    assert {low: span["asked"] for low, span in spans.items()} == {
+        "0": 6,
+        "0.25": 4,
+        "0.5": 10,
+        "1": 10,
+        "2": 0,
+    }
+    assert spans["0"]["top1"] == 0.5 and spans["0.25"]["top1"] == 1.0 and spans["2"]["top1"] is None
 
 
 def test_only_the_likeliest_action_of_a_track_counts() -> None:
     boxes = row_of(1)
     frame = seen(0, boxes, boxes, doing=["stand"], actions=[(1, "stand"), (1, "wave")])
-    assert tally([frame], 0).top1() == 1.0
+    assert tally([frame], 0, 12.5).top1() == 1.0
 
 
 def fall_street(told_from: int | None, told_to: int = 20, *, street: int = 0) -> list[Seen]:
