@@ -7,6 +7,7 @@ engine has no attention among its outputs, and pays nothing for being asked abou
 from __future__ import annotations
 
 import dataclasses
+import threading
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -29,6 +30,7 @@ _LOADERS = {
     "detr": ("engines.models.detr:load_detr?attention=last", ("backbone", "input_proj")),
 }
 MAX_BATCH_SIZE = 1  # a question is about one frame
+QUIET_DEADLINE_S = 6 * 3600.0  # a build beside streams may wait for a quieter hour
 
 
 def can_show(spec: EngineSpec) -> bool:
@@ -74,19 +76,22 @@ def open_attention(
     precision: str,
     cache_dir: Path,
     on_progress: Callable[[str], None] | None = None,
+    hurry: threading.Event | None = None,
 ) -> AttentionEngine:
     """The second engine of a served model: `backend` and `precision` are those of the first one.
 
-    Where 16 bits are refused by the gate it is built in float32. Raises EngineError or ParityError, one line.
+    Where 16 bits are refused by the gate it is built in float32. With `hurry` it is built beside all else, as
+    `ensure_built` does. Raises EngineError or ParityError, one line.
     """
+    how: dict[str, Any] = {} if hurry is None else {"hurry": hurry, "deadline_s": QUIET_DEADLINE_S}
     recipe = attention_recipe(model, backend=backend, precision=precision)
     try:
-        artefact = ensure_built(recipe, cache_dir, on_progress)
+        artefact = ensure_built(recipe, cache_dir, on_progress, **how)
     except ParityError:
         if recipe.precision == EXACT:
             raise
         exact = attention_recipe(model, backend=backend, precision=EXACT)
-        artefact = ensure_built(exact, cache_dir, on_progress)
+        artefact = ensure_built(exact, cache_dir, on_progress, **how)
     # Its rows are compared with boxes of the served precision, whatever its own.
     return AttentionEngine(load(artefact), NEAR[precision])
 

@@ -134,6 +134,9 @@ class Config(Strict):
     max_viewers: Annotated[
         int, Field(ge=1, le=10_000, description="Players at once, all streams together")
     ] = 64
+    max_viewers_per_stream: Annotated[
+        int | None, Field(ge=1, le=10_000, description="Likewise of any one stream; default: no fewer")
+    ] = None
     webrtc: WebRtcConfig = WebRtcConfig()
     evidence: EvidenceConfig = EvidenceConfig()
     redis_url: Annotated[

@@ -37,6 +37,9 @@ MOST_EVENTS: Final = 16  # that wait, of all streams
 MOST_ASKED: Final = 16  # likewise, by people
 REST: Final = 3
 BUILDING_S: Final = 1.0  # an engine that takes longer to open is being built
+HURRY_S: Final = (
+    60.0  # for so long a build stays behind the streams though somebody waits: it may be nearly done
+)
 RETRY_S: Final = 60.0
 GONE = "the worker no longer remembers that frame", "ask sooner: it keeps a few seconds of each stream"
 
@@ -76,14 +79,15 @@ class _No(Exception):
 class Asker:
     """Answers questions one by one. `happened` and `asked` are for other threads and return at once.
 
-    `open_explainer` makes a model's second engine, which may take a minute and is done once, on the asker's thread; it
-    raises EngineError where there is none. `query_of` reads a track's query out of a state, None where it has none.
+    `open_explainer` makes a model's second engine, which may take minutes and is done once, on the asker's thread, so
+    that no stream notices, until the event it is given is set: then somebody waits. It raises EngineError where there
+    is none. `query_of` reads a track's query out of a state, None where it has none.
     """
 
     def __init__(
         self,
         memory: Memory,
-        open_explainer: Callable[[Served], Explainer],
+        open_explainer: Callable[[Served, threading.Event], Explainer],
         query_of: Callable[[Any, int], F32 | None],
         answers: Answers,
         *,
@@ -102,6 +106,7 @@ class Asker:
             Served, tuple[EngineError, int]
         ] = {}  # a model without one, and when that was found
         self._opening: tuple[Served, int] | None = None
+        self._hurry = threading.Event()  # of the engine that is being opened
         self._rest_until_ns = 0
         self._opening_ns = 0  # of the question at hand: what opening its engine took
         self._lock = threading.Lock()
@@ -175,7 +180,9 @@ class Asker:
             and self._opening[0] == ring.served
             and self._age_s(self._opening[1]) > BUILDING_S
         ):
-            what = f"the engine that shows the attention of {ring.served.name} is being built"
+            if self._age_s(self._opening[1]) > HURRY_S:
+                self._hurry.set()
+            what = f"the engine that shows the attention of {ring.served.name} is being prepared"
             raise _No(503, what, stream, "ask again in a minute; that is done once for this machine")
         event, track_id, epoch, seq = message.get("event"), message.get("track_id"), None, None
         if event is not None:
@@ -292,9 +299,10 @@ class Asker:
             return made
         if (known := self._refused.get(served)) is not None and not self._again(known[1]):
             raise known[0]
+        self._hurry = threading.Event()
         self._opening = served, self._clock.monotonic_ns()
         try:
-            made = self._explainers[served] = self._open(served)
+            made = self._explainers[served] = self._open(served, self._hurry)
         except EngineError as error:
             log.warning("why %s: %s", served.name, error)
             self._refused[served] = error, self._clock.monotonic_ns()

@@ -28,6 +28,7 @@ from streamer.network import WebRtcConfig
 from web import me
 from web.api import Surroundings, refusals, router
 from web.assets import FOLDER
+from web.audience import Audience
 from web.changes import said_of_body
 from web.evidence import evidence_router
 from web.ice import ice_routes
@@ -51,7 +52,6 @@ class WebSettings:
     media_root: Path | None = None
     tokens: tuple[TokenConfig, ...] = ()
     webrtc: WebRtcConfig = field(default_factory=WebRtcConfig, repr=False)
-    max_viewers: int = 64
     secret: str | None = field(default=None, repr=False)  # signs cookies; None: this process' own
     stream_hosts: tuple[str, ...] = ()
     evidence: EvidenceConfig = field(default_factory=EvidenceConfig)
@@ -107,6 +107,7 @@ def create_app(
     whep: Whep | None = None,
     whip: Whip | None = None,
     burned: Pictures | None = None,
+    audience: Audience | None = None,
     clock: Clock | None = None,
 ) -> FastAPI:
     """The application. `store` and all that serves live as long as it does: they are closed at its end.
@@ -155,7 +156,7 @@ def create_app(
     app.include_router(ice_routes(settings.webrtc))
     app.include_router(evidence_router(store, clock, settings.evidence))
     app.include_router(why_router(store))
-    _add_probes(app, store, clock, viewer, metrics, whep, whip)
+    _add_probes(app, store, clock, viewer, metrics, whep, whip, audience)
     if whep is not None:
         app.include_router(whep.router)
     if whip is not None:
@@ -179,6 +180,7 @@ def _add_probes(
     metrics: WebMetrics,
     whep: Whep | None,
     whip: Whip | None,
+    audience: Audience | None,
 ) -> None:
     @app.get("/healthz", tags=["probes"], summary="This process is alive")
     async def healthz() -> dict[str, Any]:
@@ -210,6 +212,7 @@ def _add_probes(
                 metrics.viewers.set(whep.viewers(config.name) or 0, config.name)
         families = orjson.loads((await store.worker()).get("metrics") or "[]")
         families += [] if whip is None else whip.families()
+        families += [] if audience is None else audience.families()
         return Response(metrics.text() + prometheus_text(families), media_type="text/plain; version=0.0.4")
 
 

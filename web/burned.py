@@ -3,7 +3,7 @@
 They run on a thread of the stream's own from the first `join` to the last `leave`, and read the same packets and
 results as the page does. A picture waits for the result that was made from it (by epoch and time stamp) for at most
 `HOLD_S`. The newest picture that is ready is drawn, older ones are let go and counted; a viewer has one place, where
-the newest wins. Each look (width, overlay, quality) is encoded once, however many want it.
+the newest wins. Each look (width, layers, quality) is encoded once, however many want it.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from collections import Counter, OrderedDict, deque
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 import av
 import cv2
@@ -25,9 +25,13 @@ from av.packet import Packet
 from av.video.codeccontext import VideoCodecContext
 from av.video.frame import VideoFrame
 
-from streamer.types import U8
-from web.drawing import Drawer
+from streamer.config import StreamConfig
+from streamer.errors import SightlineError
+from streamer.types import TICKS_90K, U8
+from web.drawing import Drawer, Scene
 from web.feed import StreamFeed, VideoStore
+from web.looks import Look
+from web.strokes import Trails, Xy
 from web.subscription import FeedPacket, Subscription
 
 log = logging.getLogger(__name__)
@@ -37,19 +41,18 @@ WIDEST_PX = 1920
 KEPT_RESULTS = 256
 KEPT_STAMPS = 256
 WAITING_PICTURES = 32
+TRAIL_S = 1.5
+REGIONS_EVERY_S = 1.0
 _NEAR = (0, 1, -1, 2, -2)  # encoders may round a stamp by a tick or two
 _BLANK_HW = (360, 640)
 
 Stamp = tuple[int, int]  # epoch, pts90k
 
 
-@dataclass(frozen=True, slots=True)
-class Look:
-    """How a viewer wants its pictures: `width` px (0: the picture's own), JPEG `quality` 1..100."""
+class PictureStore(VideoStore, Protocol):
+    """What burned-in pictures need of `AsyncClient`: what all viewers do, and where the zones are."""
 
-    width: int = 0
-    overlay: bool = True
-    quality: int = 80
+    async def streams(self) -> list[StreamConfig]: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,8 +108,10 @@ class Place:
 class BurnedStream:
     """The decoder and the drawer of one stream. `counts`: decoded, drawn, unmatched, and pictures let go by reason."""
 
-    def __init__(self, stream: str, store: VideoStore) -> None:
+    def __init__(self, stream: str, store: PictureStore) -> None:
         self.stream = stream
+        self._store = store
+        self._config: StreamConfig | None = None
         self.counts: Counter[str] = Counter()
         self.state: Mapping[str, str] = {}
         self.places: set[Place] = set()
@@ -129,7 +134,7 @@ class BurnedStream:
         place = Place(look, fps)
         self.places.add(place)
         if not self._tasks:
-            loops = (self._read(), self._draw())
+            loops = (self._read(), self._draw(), self._follow_config())
             self._tasks = [asyncio.create_task(loop, name=f"{self.stream} burn") for loop in loops]
         return place
 
@@ -242,15 +247,16 @@ class BurnedStream:
                 self.counts["not_due"] += 1
                 continue
             looks = {place.look for place in due}
-            made = await self._loop.run_in_executor(self._thread, self._render, picture, result, looks)
+            scene = self._scene(picture.stamp, result, looks)
+            made = await self._loop.run_in_executor(self._thread, self._render, picture, scene, looks)
             self.counts["drawn"] += 1
-            self.counts["unmatched"] += result is None and any(look.overlay for look in looks)
+            self.counts["unmatched"] += result is None and any(look.of_results for look in looks)
             for place in due:
                 place.put(made[place.look], now_s)
 
     def _ready(self) -> tuple[_Picture | None, Mapping[str, Any] | None]:
         """The newest picture that may be drawn, with its result; all older ones are let go."""
-        plain = not any(place.look.overlay for place in self.places)
+        plain = not any(place.look.of_results for place in self.places)
         now_s = self._loop.time()
         for at in range(len(self._waiting) - 1, -1, -1):
             picture = self._waiting[at]
@@ -267,19 +273,45 @@ class BurnedStream:
         found = (self._results.get((epoch, pts90k + off)) for off in _NEAR)
         return next((result for result in found if result is not None), None)
 
-    def _render(
-        self, picture: _Picture, result: Mapping[str, Any] | None, looks: set[Look]
-    ) -> dict[Look, Burned]:
+    def _scene(self, stamp: Stamp, result: Mapping[str, Any] | None, looks: set[Look]) -> Scene:
+        """What is known to draw into the picture with this stamp."""
+        wanted = frozenset[str]().union(*(look.layers for look in looks))
+        trails = self._trails(stamp) if "trails" in wanted and result is not None else {}
+        if self._config is None or "zones" not in wanted:
+            return Scene(result, trails)
+        inside = orjson.loads(self.state.get("zone_objects") or "{}")
+        return Scene(result, trails, self._config.zones, self._config.lines, inside)
+
+    def _trails(self, stamp: Stamp) -> Trails:
+        """Where each object stood on the ground in the last seconds up to this stamp."""
+        epoch, now = stamp
+        paths: dict[int, list[Xy]] = {}
+        for (of, pts90k), result in self._results.items():
+            if of == epoch and -_NEAR[-1] <= now - pts90k <= TRAIL_S * TICKS_90K:
+                for thing in result["objects"]:
+                    x1, _, x2, y2 = thing["box_xyxy"]
+                    paths.setdefault(thing["id"], []).append(((x1 + x2) / 2, y2))
+        return paths
+
+    async def _follow_config(self) -> None:
+        """Zones and lines as they are changed; those of before while the store is away."""
+        while True:
+            with contextlib.suppress(SightlineError):
+                streams = await self._store.streams()
+                self._config = next((one for one in streams if one.name == self.stream), None)
+            await asyncio.sleep(REGIONS_EVERY_S)
+
+    def _render(self, picture: _Picture, scene: Scene, looks: set[Look]) -> dict[Look, Burned]:
         """On the thread: the picture in each look; looks that differ in quality only are drawn once."""
-        drawn: dict[tuple[int, bool], U8] = {}
+        drawn: dict[tuple[int, frozenset[str]], U8] = {}
         made: dict[Look, Burned] = {}
         for look in looks:
-            kind = (look.width, look.overlay)
+            kind = (look.width, look.layers)
             if kind not in drawn:
                 drawn[kind] = _pixels(picture.frame, look.width)
-                if look.overlay and result is not None:
-                    self._own_drawer().draw(drawn[kind], result)
-            seq = int(result["seq"]) if look.overlay and result is not None else None
+                if look.layers:
+                    self._own_drawer().draw(drawn[kind], scene, look.layers)
+            seq = int(scene.result["seq"]) if look.of_results and scene.result is not None else None
             jpeg = _jpeg(drawn[kind], look.quality)
             made[look] = Burned(jpeg, picture.stamp, picture.arrived_s, picture.fresh, seq)
         return made

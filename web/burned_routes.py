@@ -15,11 +15,11 @@ from fastapi import APIRouter, Query, Request, Response
 from starlette.types import Receive, Scope, Send
 
 from web.api import refusals
-from web.burned import WIDEST_PX, Burned, BurnedStream, Look, Place
-from web.feed import VideoStore
+from web.audience import Audience, With
+from web.burned import WIDEST_PX, Burned, BurnedStream, PictureStore, Place
+from web.looks import LAYERS, Look, layers_of
 from web.problems import Refused
 
-MAX_VIEWERS = 16
 BOUNDARY = "sightline"
 STALE_S = 2.0
 NOTE_EVERY_S = 1.0
@@ -31,20 +31,30 @@ Width = Annotated[
     int, Query(ge=0, le=WIDEST_PX, description="Of the picture, in pixels; 0: its own, at most 1920")
 ]
 Fps = Annotated[float, Query(ge=0.1, le=FASTEST_FPS, description="At most so many pictures a second")]
-Overlay = Annotated[bool, Query(description="Burn the results in")]
+Overlay = Annotated[bool, Query(description="Burn anything in")]
+Layers = Annotated[
+    str | None,
+    Query(
+        description=f"What is burned in, of {', '.join(LAYERS)}, with commas; default: all but ground",
+        examples=["boxes,ids,zones"],
+        max_length=200,
+    ),
+]
 Quality = Annotated[int, Query(ge=20, le=95, description="JPEG quality")]
 Watching = contextlib.AbstractAsyncContextManager[tuple[BurnedStream, Place]]
 
 
 class BurnedServer:
-    """Everybody who watches burned-in pictures through this process: at most `max_viewers`, a decoder per stream."""
+    """Everybody who watches burned-in pictures through this process, and a decoder per stream.
 
-    def __init__(self, store: VideoStore, *, max_viewers: int = MAX_VIEWERS) -> None:
+    `audience` says who may still come.
+    """
+
+    def __init__(self, store: PictureStore, *, audience: Audience | None = None) -> None:
         self._store = store
-        self._max_viewers = max_viewers
+        self._audience = audience or Audience()
         self._streams: dict[str, BurnedStream] = {}
         self._ending: set[asyncio.Task[None]] = set()
-        self._n_viewers = 0
         self.router = self._routes()
 
     @property
@@ -64,18 +74,15 @@ class BurnedServer:
         """A place at a stream's decoder for as long as the context lasts. Raises Refused."""
         if not await self._store.has_stream(stream):
             raise Refused(404, "there is no such stream", where=stream, mend="see GET /api/v1/streams")
-        if self._n_viewers >= self._max_viewers:
-            what = f"all {self._max_viewers} places for burned-in pictures of this process are taken"
-            raise Refused(503, what, where=f"stream {stream}", mend="ask again later, or watch over WHEP")
+        seat = self._audience.take(stream, With.PICTURES)
         burned = self._streams.get(stream) or self._streams.setdefault(
             stream, BurnedStream(stream, self._store)
         )
         place = burned.join(look, fps)
-        self._n_viewers += 1
         try:
             yield burned, place
         finally:
-            self._n_viewers -= 1
+            seat.leave()
             burned.places.discard(place)
             if not burned.places and self._streams.get(stream) is burned:
                 del self._streams[stream]
@@ -103,10 +110,12 @@ class BurnedServer:
             width: Width = 0,
             fps: Fps = 12.5,
             overlay: Overlay = True,
+            layers: Layers = None,
             quality: Quality = 80,
         ) -> Response:
+            look = Look(width, layers_of(layers, overlay=overlay), quality)
             stopping: asyncio.Event = getattr(request.app.state, "stopping", asyncio.Event())
-            return MixedReplace(self.watching(stream, Look(width, overlay, quality), fps), stopping)
+            return MixedReplace(self.watching(stream, look, fps), stopping)
 
         @router.get(
             "/api/v1/streams/{stream}/snapshot.jpg",
@@ -118,9 +127,13 @@ class BurnedServer:
             },
         )
         async def snapshot(
-            stream: str, width: Width = 0, overlay: Overlay = True, quality: Quality = 85
+            stream: str,
+            width: Width = 0,
+            overlay: Overlay = True,
+            layers: Layers = None,
+            quality: Quality = 85,
         ) -> Response:
-            look = Look(width, overlay, quality)
+            look = Look(width, layers_of(layers, overlay=overlay), quality)
             async with self.watching(stream, look, FASTEST_FPS) as (_, place):
                 why = why_down(await self._store.state(stream))
                 if why is not None:

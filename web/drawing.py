@@ -1,57 +1,39 @@
-"""A result drawn into a picture, for players that cannot draw: masks, boxes, names, in the colours of the page.
+"""A scene drawn into a picture, for players that cannot draw: the layers of the page, in its order and colours.
 
-A track's colour follows from its id alone (even OKLCH lightness, hues a golden angle apart), here as in
-`web/static/palette.js`; a test holds the two together.
+Zones and lines lie under all that moves; then the ground, masks, trails, boxes, skeletons; words go on top, on plates
+that keep out of each other's way.
 """
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
-from functools import lru_cache
-from typing import Any
+from dataclasses import dataclass, field
+from typing import Any, Final
 
 import cv2
 import numpy as np
-from numpy.typing import NDArray
 
-from streamer.masks import mask_from_rle
-from streamer.types import U8, MaskRLE
+from streamer.regions import Line, Zone
+from streamer.types import U8
+from web.colours import Bgr, colour_of, region_of
+from web.grids import blend_ground, blend_mask
+from web.strokes import CASING, Trails, draw_line, draw_skeleton, draw_trails, draw_zone, scaled
 
-Bgr = tuple[int, int, int]
-
-_GOLDEN_DEG = 137.508
-_CHROMA = 0.15
-_LIGHTNESS = (0.8, 0.71)
-_KINDS = 720
-_FILL = 0.36
-_ROOMY_PX = 480  # in a narrower picture only the number fits
-_INK = (18, 13, 10)
-_CASING = (0, 0, 0)
+_ROOMY_PX: Final = 480  # in a narrower picture only the number fits
+_INK: Final[Bgr] = (18, 13, 10)
+_MOST_SCENE_ACTIONS: Final = 3
 
 
-@lru_cache(maxsize=_KINDS)
-def _bgr(place: int) -> Bgr:
-    hue = math.radians(place * _GOLDEN_DEG)
-    lightness, a, b = _LIGHTNESS[place % 2], _CHROMA * math.cos(hue), _CHROMA * math.sin(hue)
-    long = (lightness + 0.3963377774 * a + 0.2158037573 * b) ** 3
-    middle = (lightness - 0.1055613458 * a - 0.0638541728 * b) ** 3
-    short = (lightness - 0.0894841775 * a - 1.291485548 * b) ** 3
-    red = 4.0767416621 * long - 3.3077115913 * middle + 0.2309699292 * short
-    green = -1.2684380046 * long + 2.6097574011 * middle - 0.3413193965 * short
-    blue = -0.0041960863 * long - 0.7034186147 * middle + 1.707614701 * short
-    return _byte(blue), _byte(green), _byte(red)
+@dataclass(frozen=True, slots=True)
+class Scene:
+    """What there is to draw: a Result (its JSON object; None: none is known), the trails up to it, the stream's zones
+    and lines, and how many objects are in which zone now."""
 
-
-def _byte(linear: float) -> int:
-    light = min(1.0, max(0.0, linear))
-    shown = 12.92 * light if light <= 0.0031308 else 1.055 * light ** (1 / 2.4) - 0.055
-    return math.floor(255 * shown + 0.5)
-
-
-def colour_of(track_id: int) -> Bgr:
-    """The colour of an identity: blue, green, red, 0..255."""
-    return _bgr(track_id % _KINDS)
+    result: Mapping[str, Any] | None = None
+    trails: Trails = field(default_factory=dict)
+    zones: Sequence[Zone] = ()
+    lines: Sequence[Line] = ()
+    inside: Mapping[str, int] = field(default_factory=dict)
 
 
 class Drawer:
@@ -60,25 +42,44 @@ class Drawer:
     def __init__(self) -> None:
         self._font = cv2.FontFace("sans")
 
-    def draw(self, picture_bgr: U8, result: Mapping[str, Any]) -> None:
-        """Draw a Result (its JSON object) into `picture_bgr` u8 (H, W, 3), in place. Boxes are scaled to its size."""
+    def draw(self, picture_bgr: U8, scene: Scene, layers: frozenset[str]) -> None:
+        """Draw these layers of the scene into `picture_bgr` u8 (H, W, 3), in place, scaled to its size."""
         height, width = picture_bgr.shape[:2]
+        plates = _Plates(picture_bgr, self._font)
+        if "zones" in layers:
+            self._regions(picture_bgr, scene, plates)
+        result = scene.result
+        if result is None:
+            return
         source_h, source_w = result["source_hw"]
-        scale = np.array([width / source_w, height / source_h] * 2)
+        by_xy = width / source_w, height / source_h
         objects: Sequence[Mapping[str, Any]] = result["objects"]
         line = max(1, round(height / 360))
-        for thing in objects:
-            if thing.get("mask"):
-                _blend_mask(picture_bgr, thing["mask"], colour_of(thing["id"]), line)
-        corners = [np.rint(np.asarray(thing["box_xyxy"]) * scale).astype(int).tolist() for thing in objects]
-        for thing, (x1, y1, x2, y2) in zip(objects, corners, strict=True):
-            if width >= _ROOMY_PX:  # a dark edge keeps a light line visible on any ground
-                cv2.rectangle(picture_bgr, (x1, y1), (x2, y2), _CASING, line + 2, cv2.LINE_AA)
-            cv2.rectangle(picture_bgr, (x1, y1), (x2, y2), colour_of(thing["id"]), line, cv2.LINE_AA)
-        taken: list[tuple[int, int, int]] = []
-        for thing, box in zip(objects, corners, strict=True):
-            words = _name(thing, roomy=width >= _ROOMY_PX, wide=box[2] - box[0] > width / 10)
-            self._plate(picture_bgr, words, box, colour_of(thing["id"]), taken)
+        if "ground" in layers and result.get("semantic"):
+            blend_ground(picture_bgr, result["semantic"])
+        if "masks" in layers:
+            for thing in objects:
+                if thing.get("mask"):
+                    blend_mask(picture_bgr, thing["mask"], colour_of(thing["id"]), line)
+        if "trails" in layers:
+            paths = [(scaled(path, by_xy), colour_of(track)) for track, path in scene.trails.items()]
+            draw_trails(picture_bgr, paths, line)
+        boxes = [_corners(thing, by_xy) for thing in objects]
+        if "boxes" in layers:
+            for thing, (x1, y1, x2, y2) in zip(objects, boxes, strict=True):
+                if width >= _ROOMY_PX:
+                    cv2.rectangle(picture_bgr, (x1, y1), (x2, y2), CASING, line + 2, cv2.LINE_AA)
+                cv2.rectangle(picture_bgr, (x1, y1), (x2, y2), colour_of(thing["id"]), line, cv2.LINE_AA)
+        if "skeletons" in layers and (names := result.get("keypoint_names")):
+            for thing in objects:
+                points = [(x * by_xy[0], y * by_xy[1], score) for x, y, score in thing.get("keypoints") or ()]
+                draw_skeleton(picture_bgr, points, names, colour_of(thing["id"]), line)
+        for thing, box in zip(objects, boxes, strict=True):
+            roomy, wide = width >= _ROOMY_PX, box[2] - box[0] > width / 10
+            if words := _name(thing, layers, roomy=roomy, wide=wide):
+                plates.above(words, box, colour_of(thing["id"]))
+        if "actions" in layers:
+            _say_actions(plates, result.get("actions") or (), objects, boxes)
 
     def say(self, picture_bgr: U8, title: str, text: str) -> None:
         """Grey and darken the picture, in place, and write two lines over it: nobody may take it for live."""
@@ -91,56 +92,88 @@ class Drawer:
             at = (max(4, (width - w) // 2 - x1), round(height * y))
             cv2.putText(picture_bgr, words, at, (255, 255, 255), self._font, size, 600)
 
-    def _plate(
-        self,
-        picture_bgr: U8,
-        words: str,
-        box_xyxy: Sequence[int],
-        ground: Bgr,
-        taken: list[tuple[int, int, int]],
-    ) -> None:
-        """Write the words above the box, or in it where another plate (`taken`: left, top, right) lies already."""
+    def _regions(self, picture_bgr: U8, scene: Scene, plates: _Plates) -> None:
         height, width = picture_bgr.shape[:2]
-        size = max(10, round(height / 40))
-        _, _, text_w, _ = cv2.getTextSize((0, 0), words, (0, 0), self._font, size, 600)
-        tall, pad = round(size * 1.35), max(2, size // 4)
+        line, whole = max(1, round(height / 360)), (float(width), float(height))
+        for i, zone in enumerate(scene.zones):
+            corners, colour, count = scaled(zone.points, whole), region_of(i), scene.inside.get(zone.name)
+            draw_zone(picture_bgr, corners, colour, line, busy=bool(count))
+            x, y = min(corners, key=lambda corner: corner[1])
+            plates.put(zone.name if count is None else f"{zone.name}: {count}", x + 4, [y + 4], colour)
+        for i, drawn in enumerate(scene.lines, len(scene.zones)):
+            (start, end), colour = scaled((drawn.start, drawn.end), whole), region_of(i)
+            draw_line(picture_bgr, start, end, colour, line)
+            plates.put(drawn.name, start[0] + 4, [start[1] + 4], colour)
+
+
+class _Plates:
+    """Words on small plates in one picture."""
+
+    def __init__(self, picture_bgr: U8, font: cv2.FontFace) -> None:
+        self._picture, self._font = picture_bgr, font
+        self._size = max(10, round(picture_bgr.shape[0] / 40))
+        self._taken: list[tuple[int, int, int]] = []  # left, top, right
+        self.height = round(self._size * 1.35)
+
+    def above(self, words: str, box_xyxy: Sequence[int], ground: Bgr) -> None:
+        """Above the box, or in it where another plate lies already."""
         x1, y1, _, y2 = box_xyxy
-        left = max(0, min(x1, width - text_w - 2 * pad))
+        tops = [top for top in (y1 - self.height, y1, y2 - self.height) if top >= 0] or [0]
+        self.put(words, x1, tops, ground)
+
+    def put(self, words: str, x: float, tops: Sequence[float], ground: Bgr, ink: Bgr = _INK) -> None:
+        """At the first of `tops` that is free, else at the first; `x` its left edge, kept inside the picture."""
+        height, width = self._picture.shape[:2]
+        _, _, text_w, _ = cv2.getTextSize((0, 0), words, (0, 0), self._font, self._size, 600)
+        tall, pad = self.height, max(2, self._size // 4)
+        left = round(max(0, min(x, width - text_w - 2 * pad)))
         right = left + text_w + 2 * pad
-        tops = [max(0, min(top, height - tall)) for top in (y1 - tall, y1, y2 - tall) if top >= 0] or [0]
+        inside = [round(max(0, min(top, height - tall))) for top in tops]
         free = (
-            t for t in tops if all(left >= r or lo >= right or abs(t - at) >= tall for lo, at, r in taken)
+            top
+            for top in inside
+            if all(left >= r or lo >= right or abs(top - at) >= tall for lo, at, r in self._taken)
         )
-        top = next(free, tops[0])
-        taken.append((left, top, right))
-        cv2.rectangle(picture_bgr, (left, top), (right, top + tall), ground, -1)
-        base = (left + pad, top + round(size * 1.02))
-        cv2.putText(picture_bgr, words, base, _INK, self._font, size, 600)
+        top = next(free, inside[0])
+        self._taken.append((left, top, right))
+        cv2.rectangle(self._picture, (left, top), (right, top + tall), ground, -1)
+        base = (left + pad, top + round(self._size * 1.02))
+        cv2.putText(self._picture, words, base, ink, self._font, self._size, 600)
 
 
-def _name(thing: Mapping[str, Any], *, roomy: bool, wide: bool) -> str:
+def _corners(thing: Mapping[str, Any], by_xy: tuple[float, float]) -> list[int]:
+    corners: list[int] = np.rint(np.asarray(thing["box_xyxy"]) * (by_xy * 2)).astype(int).tolist()
+    return corners
+
+
+def _name(thing: Mapping[str, Any], layers: frozenset[str], *, roomy: bool, wide: bool) -> str:
+    """Its kind and score (`labels`), its number (`ids`), or both; in a small picture there is room for one."""
+    number = f"{thing['id']}" if "ids" in layers else ""
+    if "labels" not in layers:
+        return number and f"#{number}"
     if not roomy:
-        return f"{thing['id']}"
-    return f"{thing['label']} {thing['id']}" + (f" · {thing['score']:.0%}" if wide else "")
+        return number or str(thing["label"])
+    percent = f" · {thing['score']:.0%}" if wide else ""
+    return " ".join(filter(None, (str(thing["label"]), number))) + percent
 
 
-def _blend_mask(picture_bgr: U8, rle: Mapping[str, Any], colour: Bgr, line: int) -> None:
-    """Blend one mask over the part of the picture that it covers, and trace its outline."""
-    mask = mask_from_rle(MaskRLE(tuple(rle["size_hw"]), tuple(rle["counts"])))
-    rows, columns = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
-    if not len(rows):
-        return
-    height, width = picture_bgr.shape[:2]
-    y_scale, x_scale = height / mask.shape[0], width / mask.shape[1]
-    top, bottom = round(rows[0] * y_scale), round((rows[-1] + 1) * y_scale)
-    left, right = round(columns[0] * x_scale), round((columns[-1] + 1) * x_scale)
-    if bottom <= top or right <= left:
-        return
-    crop = mask[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1].astype(np.uint8) * 255
-    fine: NDArray[np.bool_] = (
-        cv2.resize(crop, (right - left, bottom - top), interpolation=cv2.INTER_LINEAR) > 127
-    )
-    part = picture_bgr[top:bottom, left:right]
-    part[fine] = (part[fine] * (1 - _FILL) + np.array(colour) * _FILL).astype(np.uint8)
-    outlines, _ = cv2.findContours(fine.astype(np.uint8), cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_SIMPLE)
-    cv2.drawContours(picture_bgr, outlines, -1, colour, max(1, line - 1), cv2.LINE_AA, offset=(left, top))
+def _say_actions(
+    plates: _Plates,
+    actions: Sequence[Mapping[str, Any]],
+    objects: Sequence[Mapping[str, Any]],
+    boxes: Sequence[Sequence[int]],
+) -> None:
+    """What somebody does, under the box; what the scene does, at the top left."""
+    box_of = {thing["id"]: box for thing, box in zip(objects, boxes, strict=True)}
+    said: set[int] = set()
+    n_scene = 0
+    for action in actions:
+        words, track = str(action["name"]).replace("_", " "), action.get("track_id")
+        if track in box_of and track not in said:
+            said.add(track)  # the likeliest comes first
+            x1, _, _, y2 = box_of[track]
+            plates.put(words, x1, [y2 + 2, y2 - plates.height - 2], _INK, colour_of(track))
+        elif track is None and n_scene < _MOST_SCENE_ACTIONS:
+            top = 10 + n_scene * (plates.height + 4)
+            n_scene += 1
+            plates.put(f"scene: {words} · {action['score']:.0%}", 10, [top], _INK, (255, 255, 255))

@@ -9,6 +9,7 @@ from typing import Any, cast
 import orjson
 
 from web.app import WebSettings, create_app
+from web.burned import PictureStore
 from web.burned_routes import BurnedServer
 from web.feed import VideoStore
 from web.store import Store
@@ -20,10 +21,9 @@ def document() -> dict[str, Any]:
     """The OpenAPI document of all routes. Nothing is opened: no route is called."""
     nothing = object()
     video = cast(VideoStore, nothing)
+    pictures = BurnedServer(cast(PictureStore, nothing))
     whip = WhipServer(cast(PublishStore, nothing))
-    app = create_app(
-        WebSettings(), cast(Store, nothing), whep=WhepServer(video), whip=whip, burned=BurnedServer(video)
-    )
+    app = create_app(WebSettings(), cast(Store, nothing), whep=WhepServer(video), whip=whip, burned=pictures)
     return app.openapi()
 
 

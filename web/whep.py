@@ -16,6 +16,7 @@ import secrets
 from fastapi import APIRouter, Request, Response
 
 from streamer.network import WebRtcConfig
+from web.audience import RETRY_AFTER_S, Audience, Seat, With
 from web.exchange import OFFER, answered, body_text, takes_candidates, takes_offers, trickle
 from web.feed import StreamFeed, VideoStore
 from web.ice import Addresses, OwnServers
@@ -25,8 +26,6 @@ from web.webrtc import NoWay, Peer
 
 log = logging.getLogger(__name__)
 
-MAX_VIEWERS = 64
-RETRY_AFTER_S = 10
 REAP_EVERY_S = 1.0
 CONNECT_WITHIN_S = 15.0
 SILENT_FOR_S = 10.0
@@ -44,19 +43,21 @@ def is_gone(peer: Peer, now_s: float) -> bool:
 class WhepServer:
     """The WHEP routes of one web process, and everybody who watches through them.
 
-    `network` is how the media travels, and which STUN and TURN servers players are told in `Link`.
+    `network` is how the media travels, and which STUN and TURN servers players are told in `Link`; `audience` says who
+    may still come.
     """
 
     def __init__(
-        self, store: VideoStore, *, network: WebRtcConfig | None = None, max_viewers: int = MAX_VIEWERS
+        self, store: VideoStore, *, network: WebRtcConfig | None = None, audience: Audience | None = None
     ) -> None:
         self._store = store
         self._network = network or WebRtcConfig()
         self._addresses = Addresses(self._network.hosts)
         self._servers = OwnServers(self._network)
-        self._max_viewers = max_viewers
+        self._audience = audience or Audience()
         self._feeds: dict[tuple[str, Codec], StreamFeed] = {}
         self._peers: dict[str, Peer] = {}
+        self._seats: dict[str, Seat] = {}  # by session
         self._opening = 0
         self._reaper: asyncio.Task[None] | None = None
         self._ending: set[asyncio.Task[None]] = set()
@@ -84,14 +85,11 @@ class WhepServer:
         """A new session and its answer. Raises Refused."""
         if self._closing:
             raise _busy("the server is closing")
-        if len(self._peers) + self._opening >= self._max_viewers:
-            raise _busy(
-                f"{self._max_viewers} viewers are watching, which is all this server is told to serve"
-            )
+        if not await self._store.has_stream(stream):
+            raise Refused(404, f"there is no stream {stream!r}", mend="see GET /api/v1/streams")
+        seat = self._audience.take(stream, With.WEBRTC)
         self._opening += 1
         try:
-            if not await self._store.has_stream(stream):
-                raise Refused(404, f"there is no stream {stream!r}", mend="see GET /api/v1/streams")
             peer = Peer(secrets.token_urlsafe(16), stream, self._network, self._servers)
             try:
                 answer = await peer.answer(
@@ -100,9 +98,12 @@ class WhepServer:
             except BaseException as error:
                 await peer.close()
                 raise _refusal(error) from None
+        except BaseException:
+            seat.leave()
+            raise
         finally:
             self._opening -= 1
-        self._peers[peer.session] = peer
+        self._peers[peer.session], self._seats[peer.session] = peer, seat
         if self._reaper is None:
             self._reaper = asyncio.create_task(self._reap(), name="whep reaper")
         return peer, answer
@@ -119,6 +120,8 @@ class WhepServer:
     async def _end(self, peer: Peer) -> None:
         """Close the session, wholly, even if whoever asked for it goes away meanwhile."""
         self._peers.pop(peer.session, None)
+        if (seat := self._seats.pop(peer.session, None)) is not None:
+            seat.leave()
         task = asyncio.create_task(self._close(peer), name="whep end")
         self._ending.add(task)
         task.add_done_callback(self._ending.discard)

@@ -23,6 +23,7 @@ from streamer.config import MAX_STREAMS, StreamConfig, stream_config
 from streamer.errors import ConfigError
 from streamer.metrics import Number
 from streamer.network import WebRtcConfig
+from web.audience import RETRY_AFTER_S
 from web.exchange import OFFER, answered, body_text, takes_candidates, takes_offers, trickle
 from web.ice import Addresses, OwnServers
 from web.problems import Refused
@@ -31,7 +32,6 @@ from web.publishing import PublishingPeer, wall_ns
 from web.sdp import BadOffer, NoCodec
 from web.security import GRANT
 from web.webrtc import NoWay
-from web.whep import RETRY_AFTER_S
 
 log = logging.getLogger(__name__)
 

@@ -14,6 +14,7 @@ import json
 import os
 import shutil
 import tempfile
+import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -42,10 +43,12 @@ def ensure_built(
     on_progress: Progress | None = None,
     *,
     deadline_s: float = BUILD_DEADLINE_S,
+    hurry: threading.Event | None = None,
 ) -> Artefact:
     """The engine of this recipe, from the cache or built now; `on_progress` gets one line a step.
 
-    A build that is not over after `deadline_s` is ended.
+    A build that is not over after `deadline_s` is ended. With `hurry` it is a quiet one, which takes what time others
+    leave; that is ended when `hurry` is set, and raises EngineError.
 
     Raises ParityError if the engine does not answer as its reference does, EngineError if it cannot be built.
     """
@@ -65,7 +68,7 @@ def ensure_built(
                 say(f"engine {what}: from the cache, nothing to build")
                 return found
             say(f"engine {what}: building it, once for this machine")
-            _build(recipe, digest, folder, say, deadline_s)
+            _build(recipe, digest, folder, say, deadline_s, hurry)
             _prune(cache_dir, f"{recipe.name}-{recipe.backend}-{recipe.precision}-")
     except OSError as error:
         raise EngineError(
@@ -140,13 +143,20 @@ def _open(folder: Path, recipe: Recipe, digest: str) -> Artefact | None:
     return Artefact(folder, spec, recipe.weights, recipe.family.loader, recipe.lanes)
 
 
-def _build(recipe: Recipe, digest: str, folder: Path, say: Progress, deadline_s: float) -> None:
+def _build(
+    recipe: Recipe,
+    digest: str,
+    folder: Path,
+    say: Progress,
+    deadline_s: float,
+    hurry: threading.Event | None,
+) -> None:
     """Run the child in a folder beside the final one; called under the recipe's lock."""
     for stale in folder.parent.glob(f".{digest[:16]}.build-*"):  # of a builder that died
         shutil.rmtree(stale, ignore_errors=True)
     part = Path(tempfile.mkdtemp(prefix=f".{digest[:16]}.build-", dir=folder.parent))
     try:
-        _run_child(recipe, digest, part, say, deadline_s)
+        _run_child(recipe, digest, part, say, deadline_s, hurry)
         if folder.exists():  # damaged, or `_open` had taken it
             shutil.rmtree(folder)
         part.rename(folder)
@@ -154,7 +164,9 @@ def _build(recipe: Recipe, digest: str, folder: Path, say: Progress, deadline_s:
         shutil.rmtree(part, ignore_errors=True)
 
 
-def _run_child(recipe: Recipe, digest: str, part: Path, say: Progress, deadline_s: float) -> None:
+def _run_child(
+    recipe: Recipe, digest: str, part: Path, say: Progress, deadline_s: float, hurry: threading.Event | None
+) -> None:
     run_child(
         "engines.build.worker",
         [str(part), digest, recipe.to_json()],
@@ -162,6 +174,7 @@ def _run_child(recipe: Recipe, digest: str, part: Path, say: Progress, deadline_
         f"building {recipe.name}",
         deadline_s,
         lambda stage: say(f"engine {recipe.name}: {stage}"),
+        hurry=hurry,
     )
 
 

@@ -13,25 +13,39 @@ import signal
 import subprocess
 import sys
 import threading
+import time
 import traceback
 from collections.abc import Callable
 from pathlib import Path
 from typing import TextIO
 
+from engines.build import quiet
 from streamer.errors import EngineError, ParityError, SightlineError
 
 Say = Callable[[str], None]
+LOOK_S = 0.2  # between two looks at whether it is late
 
 
 def run_child(
-    module: str, arguments: list[str], log_file: Path, where: str, deadline_s: float, say: Say
+    module: str,
+    arguments: list[str],
+    log_file: Path,
+    where: str,
+    deadline_s: float,
+    say: Say,
+    *,
+    hurry: threading.Event | None = None,
 ) -> None:
     """Run `python -m module arguments…` to its end, telling its stages.
 
-    Raises the error it tells of, or EngineError, one line, if it crashes, or is not done within `deadline_s`.
+    With `hurry` it makes way for everybody else (quiet.py), until that is set, which ends it.
+
+    Raises the error it tells of, or EngineError, one line, if it crashes, is ended, or is not done in `deadline_s`.
     """
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(p or os.getcwd() for p in sys.path)}
-    stage, late = "starting", threading.Event()
+    if hurry is not None:
+        environment |= quiet.environment()
+    stage, ended, done = "starting", "", threading.Event()
     with log_file.open("wb") as log:
         child = subprocess.Popen(
             [sys.executable, "-m", module, *arguments],
@@ -41,13 +55,18 @@ def run_child(
             env=environment,
         )
 
-    def end_late() -> None:
-        late.set()
-        child.kill()
+    def watch() -> None:
+        nonlocal ended
+        until_s = time.monotonic() + deadline_s
+        while not ended and not done.wait(LOOK_S):
+            if time.monotonic() > until_s:
+                ended = f"no end after {deadline_s:.0f} s of"
+            elif hurry is not None and hurry.is_set():
+                ended = "hurried, and so ended while"
+        if ended:
+            child.kill()
 
-    deadline = threading.Timer(deadline_s, end_late)
-    deadline.daemon = True
-    deadline.start()
+    threading.Thread(target=watch, name="build-watch", daemon=True).start()
     try:
         assert child.stdout is not None
         for line in child.stdout:
@@ -59,14 +78,14 @@ def run_child(
             say(stage)
         code = child.wait()
     finally:
-        deadline.cancel()
+        done.set()
         child.kill()
         child.wait()
         for pipe in (child.stdin, child.stdout):
             if pipe:
                 pipe.close()
-    if late.is_set():
-        raise EngineError(f"no end after {deadline_s:.0f} s of {stage}", where=where)
+    if ended:
+        raise EngineError(f"{ended} {stage}", where=where)
     if code:
         how = f"crashed ({signal.Signals(-code).name})" if code < 0 else f"ended with code {code}"
         raise EngineError(f"the builder {how} while {stage}{_last_words(log_file)}", where=where)
@@ -79,6 +98,7 @@ def _last_words(log: Path) -> str:
 
 def speak(build: Callable[[Say], None]) -> int:
     """In the child: run `build`, telling its steps and its error to who asked; the exit code."""
+    quiet.make_way_if_asked()
     messages = _own_the_output()
     _end_with_parent()
 

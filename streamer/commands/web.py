@@ -45,6 +45,7 @@ def web(
 
         from streamer.client import AsyncClient
         from web.app import WebSettings, create_app
+        from web.audience import Audience
         from web.burned_routes import BurnedServer
         from web.ports import MediaLoop
         from web.serving import WebServer
@@ -60,14 +61,15 @@ def web(
                 media_root=media_root,
                 tokens=told.tokens,
                 webrtc=told.webrtc,
-                max_viewers=told.max_viewers,
                 secret=told.secret.get_secret_value() if told.secret is not None else None,
                 stream_hosts=told.stream_hosts,
                 evidence=told.evidence,
             )
-            whep = WhepServer(store, network=told.webrtc, max_viewers=told.max_viewers)
+            audience = Audience(told.max_viewers, told.max_viewers_per_stream)
+            whep = WhepServer(store, network=told.webrtc, audience=audience)
             whip = WhipServer(store, network=told.webrtc)
-            app = create_app(settings, store, whep=whep, whip=whip, burned=BurnedServer(store))
+            burned = BurnedServer(store, audience=audience)
+            app = create_app(settings, store, whep=whep, whip=whip, burned=burned, audience=audience)
             await WebServer(app, proxies=told.trusted_proxies).serve(sockets=[listener])
 
         with asyncio.Runner(loop_factory=lambda: MediaLoop(told.webrtc.ports)) as runner:

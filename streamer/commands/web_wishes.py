@@ -25,6 +25,7 @@ class WebWishes(Strict):
     tokens: tuple[TokenConfig, ...] = ()
     webrtc: WebRtcConfig = WebRtcConfig()
     max_viewers: int = 64
+    max_viewers_per_stream: int | None = None
     secret: SecretStr | None = None  # signs cookies
     stream_hosts: tuple[str, ...] = ()
     trusted_proxies: tuple[str, ...] = ()
@@ -38,6 +39,7 @@ def web_wishes(config: Config) -> str:
         tokens=config.tokens,
         webrtc=config.webrtc,
         max_viewers=config.max_viewers,
+        max_viewers_per_stream=config.max_viewers_per_stream,
         secret=SecretStr(cookie_secret(config.data_dir)) if needs_secret else None,
         stream_hosts=config.stream_hosts,
         trusted_proxies=config.trusted_proxies,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import threading
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -88,7 +89,16 @@ class Whys:
         if self.asker is not None:
             self.asker.forget(stream)
 
-    def _open(self, served: Served) -> Explainer:
+    def _open(self, served: Served, hurry: threading.Event) -> Explainer:
+        """Beside the streams, for as long as nobody waits; `hurry` says that somebody does."""
+        try:
+            return self._opened(served, hurry)
+        except EngineError:
+            if not hurry.is_set():
+                raise
+            return self._opened(served, None)
+
+    def _opened(self, served: Served, hurry: threading.Event | None) -> Explainer:
         from engines.attention import open_attention
 
         return open_attention(
@@ -97,6 +107,7 @@ class Whys:
             precision=served.precision,
             cache_dir=self._cache_dir,
             on_progress=lambda line: log.info("why %s: %s", served.name, line),
+            hurry=hurry,
         )
 
 

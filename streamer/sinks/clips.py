@@ -23,7 +23,7 @@ AFTER_S: Final = 2.0
 CLIP_FPS: Final = 15.0
 # Four seconds are half a megabyte at most.
 _MOST_BPS: Final = 900_000
-_CRF: Final = 26
+_CRF: Final = 28
 _TIME_BASE: Final = Fraction(1, TICKS_90K)
 # Room for the index in front of the pictures: its head, and at most so much for each of them.
 _INDEX_BYTES: Final = 2048
@@ -75,7 +75,7 @@ class Footage:
 def clip_mp4(pictures: Sequence[SmallPicture], *, between: Callable[[], None] = lambda: None) -> bytes:
     """At least one picture, all of one size, as an MP4 file; `between` is called after each was encoded.
 
-    60 pictures of 640x360 take 0.16 s of one core.
+    60 pictures of 640x360 take 0.05 s of one core, half of what `superfast` took for as many bytes (0.08 s) and 0.6 dB.
     """
     first = pictures[0]
     # The container cannot move its index to the front of what is only in memory: it gets its place beforehand.
@@ -103,8 +103,8 @@ def _video(stream: object, first: SmallPicture) -> VideoStream:
     context.framerate = Fraction(CLIP_FPS).limit_denominator(1000)
     context.colorspace, context.color_range = first.frame.colorspace, first.frame.color_range
     context.options = {
-        "preset": "superfast",
-        "profile": "main",
+        "preset": "ultrafast",
+        "profile": "baseline",
         "crf": str(_CRF),
         "maxrate": str(_MOST_BPS),
         "bufsize": str(_MOST_BPS),

@@ -11,7 +11,7 @@ from playwright.sync_api import Browser, Page
 
 from streamer.masks import rle_from_mask
 from tests.browser.conftest import LiveSite
-from web.drawing import colour_of
+from web.colours import colour_of
 
 # One object with all there is, in a picture of 200 x 200, and a canvas of that size.
 _SCENE = """async () => {

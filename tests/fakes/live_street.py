@@ -19,6 +19,7 @@ import numpy as np
 import orjson
 
 from streamer.client import VideoPacket
+from streamer.config import StreamConfig
 from streamer.masks import rle_from_mask
 from streamer.world import LABELS, Truth, World, WorldConfig
 from tests.fakes.web_store import MemoryStore
@@ -164,6 +165,9 @@ class LiveStreet:
 
     async def state(self, stream: str) -> Mapping[str, str]:
         return dict(self._store.states.get(stream, {}))
+
+    async def streams(self) -> list[StreamConfig]:
+        return await self._store.streams()
 
     async def keep_watched(self, stream: str, ttl_s: int, codec: str) -> None:
         self.watched = True

@@ -18,6 +18,7 @@ import numpy as np
 import orjson
 
 from streamer.client import VideoPacket
+from streamer.config import StreamConfig
 from streamer.masks import rle_from_mask
 from tests.fakes.live_street import SQUARE_PX, stamp_number
 
@@ -34,15 +35,19 @@ def box_left(number: int) -> int:
 
 
 class NumberedCamera:
-    """One stream `gate`; `shoot` takes a picture, and gives the result of the one `lag` pictures before."""
+    """One stream `gate`; `shoot` takes a picture, and gives the result of the one `lag` pictures before.
 
-    def __init__(self, *, lag: int = 3) -> None:
-        self.lag = lag
+    `told` is in every result beside its one object.
+    """
+
+    def __init__(self, *, lag: int = 3, told: Mapping[str, Any] | None = None) -> None:
+        self.lag, self.told = lag, dict(told or {})
         self.epoch = 1
         self.number = 0
         self.results_given = True
         self.frozen = False
         self.watched = 0
+        self.config = StreamConfig(name="gate", url="rtsp://camera/gate")
         self.state_hash: dict[str, str] = {"state": "RUNNING"}
         self._video: list[VideoPacket] = []
         self._results: list[tuple[str, bytes]] = []
@@ -97,7 +102,7 @@ class NumberedCamera:
         one = {"id": 3, "label": "person", "score": 0.9, "box_xyxy": box, "age": number}
         one["mask"] = {"size_hw": rle.size_hw, "counts": rle.counts}
         result = {"epoch": self.epoch, "seq": number, "pts90k": number * STEP, "source_hw": [HEIGHT, WIDTH]}
-        return result | {"objects": [one]}
+        return result | {"objects": [one]} | self.told
 
     # ------------------------------------------------------------------------------------- the border of web.feed
 
@@ -119,6 +124,9 @@ class NumberedCamera:
 
     async def state(self, stream: str) -> Mapping[str, str]:
         return self.state_hash
+
+    async def streams(self) -> list[StreamConfig]:
+        return [self.config]
 
     async def keep_watched(self, stream: str, ttl_s: int, *_: str) -> None:
         self.watched += 1

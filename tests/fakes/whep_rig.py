@@ -23,6 +23,7 @@ from streamer.clock import SystemClock
 from streamer.network import WebRtcConfig
 from streamer.sinks.video import VideoPublisher
 from streamer.types import FrameRef
+from web.audience import Audience
 from web.ports import MediaLoop
 from web.problems import Refused
 from web.whep import WhepServer
@@ -257,14 +258,14 @@ def played(
     *,
     network: WebRtcConfig | None = None,
     loop: Callable[[], asyncio.AbstractEventLoop] | None = None,
-    max_viewers: int = 64,
+    audience: Audience | None = None,
 ) -> None:
     """Run `scene` against a server with a camera; everything is closed afterwards and no task may be left."""
 
     async def run() -> None:
         store = MemoryStore()
         camera = Camera(store)
-        server = WhepServer(store, network=network, max_viewers=max_viewers)
+        server = WhepServer(store, network=network, audience=audience)
         app = FastAPI()
         app.include_router(server.router)
 

@@ -199,7 +199,7 @@ def fake_child(
 ) -> Callable[..., None]:
     """In the child's place: writes an engine of one file at once, or when told to."""
 
-    def run(recipe: Recipe, digest: str, part: Path, say: Callable[[str], None], deadline_s: float) -> None:
+    def run(recipe: Recipe, digest: str, part: Path, say: Callable[[str], None], *_: object) -> None:
         builds.append(digest)
         if started and go_on:
             started.set()

@@ -17,19 +17,21 @@ from streamer.clock import SystemClock
 from tests.fakes.numbered_camera import NumberedCamera, box_left, left_drawn, number_painted, pixels
 from tests.fakes.web_store import MemoryStore
 from web.app import WebSettings, create_app
-from web.burned import Burned, Look
+from web.audience import RETRY_AFTER_S, Audience
+from web.burned import Burned
 from web.burned_routes import BOUNDARY, FASTEST_FPS, BurnedServer
+from web.looks import NONE, Look
 
 Scene = Callable[[BurnedServer, NumberedCamera, FastAPI], Awaitable[None]]
 PATIENCE_S = 10
 
 
-def played(scene: Scene, *, max_viewers: int = 16, **camera: Any) -> None:
+def played(scene: Scene, *, audience: Audience | None = None, **camera: Any) -> None:
     """Run `scene` beside a camera; afterwards no task and no thread of a decoder may be left."""
 
     async def run() -> None:
         gate = NumberedCamera(**camera)
-        server = BurnedServer(gate, max_viewers=max_viewers)
+        server = BurnedServer(gate, audience=audience)
         app = create_app(WebSettings(), MemoryStore(), burned=server, clock=SystemClock())
         async with gate.running():
             await asyncio.wait_for(scene(server, gate, app), 4 * PATIENCE_S)
@@ -85,7 +87,7 @@ def test_each_picture_carries_the_result_made_from_it(width: int) -> None:
 def test_without_overlay_nothing_is_drawn_and_nothing_waited_for() -> None:
     async def scene(server: BurnedServer, camera: NumberedCamera, app: FastAPI) -> None:
         camera.results_given = False
-        for burned in await take(server, Look(overlay=False), 8):
+        for burned in await take(server, Look(layers=NONE), 8):
             assert burned.seq is None and left_drawn(pixels(burned.jpeg)) is None
 
     played(scene)
@@ -126,7 +128,7 @@ def test_a_reconnect_of_the_camera_goes_on_with_the_new_epoch() -> None:
 def test_all_share_one_decoder_and_it_ends_with_the_last() -> None:
     async def scene(server: BurnedServer, camera: NumberedCamera, app: FastAPI) -> None:
         assert not server.decoders and not decoder_threads() and not camera.watched
-        looks = [Look(), Look(), Look(160), Look(overlay=False), Look(quality=30)]
+        looks = [Look(), Look(), Look(160), Look(layers=NONE), Look(quality=30)]
         async with server.watching("gate", Look(), FASTEST_FPS) as (stream, first):
             await asyncio.gather(*(take(server, look, 5) for look in looks))
             assert list(server.decoders) == ["gate"] and len(decoder_threads()) == 1
@@ -213,10 +215,11 @@ def test_too_many_viewers_are_refused_in_words() -> None:
         async with server.watching("gate", Look(), FASTEST_FPS):
             for path in ("/gate/mjpeg", "/api/v1/streams/gate/snapshot.jpg"):
                 answer = await get(app, path)
-                assert answer.status_code == 503 and "all 1 places" in answer.json()["detail"]
+                assert answer.status_code == 503 and "1 watch burned-in pictures" in answer.json()["detail"]
+                assert answer.headers["retry-after"] == str(RETRY_AFTER_S)
         assert (await get(app, "/yard/mjpeg")).status_code == 404
 
-    played(scene, max_viewers=1)
+    played(scene, audience=Audience(most_pictures=1))
 
 
 class Reader:

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from av.video.reformatter import Colorspace
 
-from streamer.sinks.evidence_picture import JPEG_QUALITY, MAX_SIDE, Shrinker, jpeg, small_hw
+from streamer.sinks.evidence_picture import JPEG_QUALITY, MAX_SIDE, WHOLE_BYTES, Shrinker, jpeg, small_hw
 from streamer.sinks.evidence_ring import BACK_S, MOST_BYTES, MOST_S, PictureRing
 from streamer.sinks.evidence_trails import MOST_SIGHTINGS, MOST_TRACKS, Trails
 from tests.fakes.clips import bar_index, bar_picture
@@ -128,7 +128,33 @@ def test_colours_of_high_definition_stay_as_they_were() -> None:
         assert np.abs(shown[100, 100].astype(int) - (200, 40, 30)).max() <= 8, (format, shown[100, 100])
 
 
-def test_a_small_picture_shares_nothing_with_the_decoders_own() -> None:
+def test_a_picture_that_nobody_looks_at_is_never_made_small_unless_it_is_large(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    made: list[tuple[int, int]] = []
+
+    def small(picture: av.VideoFrame, reformatter: Any) -> av.VideoFrame:
+        made.append((picture.height, picture.width))
+        return of_size(*small_hw(made[-1]))
+
+    def of_size(height: int, width: int) -> av.VideoFrame:
+        return av.VideoFrame(width, height, "yuv420p")
+
+    monkeypatch.setattr("streamer.sinks.evidence_picture._small", small)
+    shrinker, ring = Shrinker(), PictureRing()
+    for seq in range(20):
+        ring.put(shrinker.small(ref(seq), of_size(432, 768)))
+    assert made == [] and ring.bytes == 20 * 768 * 432 * 3 // 2 <= 20 * WHOLE_BYTES
+    kept = ring.find(1, 19)
+    assert kept is not None and kept.hw == (360, 640) and made == []
+    assert kept.frame is kept.frame and (kept.frame.height, kept.frame.width) == kept.hw
+    assert made == [(432, 768)]  # once, however often it is looked at
+    shrinker.small(ref(20), of_size(720, 1280))
+    shrinker.small(ref(21), av.VideoFrame(320, 240, "yuv422p"))
+    assert made == [(432, 768), (720, 1280), (240, 320)]
+
+
+def test_a_small_picture_that_is_looked_at_shares_nothing_with_the_decoders_own() -> None:
     def own(picture: np.ndarray[Any, Any]) -> Any:
         return av.VideoFrame.from_ndarray(picture, format="rgb24").reformat(format="yuv420p")
 

@@ -13,13 +13,18 @@ TURN = {"url": "turn:relay:3478", "username": "me", "credential": "s3cret"}
     "wishes",
     [
         {},
-        {"max_viewers": 3, "webrtc": WebRtcConfig(udp_ports="50000-50100", hosts=("198.51.100.7",))},
+        {
+            "max_viewers": 3,
+            "max_viewers_per_stream": 2,
+            "webrtc": WebRtcConfig(udp_ports="50000-50100", hosts=("198.51.100.7",)),
+        },
         {"webrtc": WebRtcConfig(ice_servers=(TURN,), relay_only=True)},
     ],
 )
 def test_wishes_arrive(wishes):
     config = Config(**wishes)
     told = WebWishes.model_validate_json(web_wishes(config))
+    assert told.max_viewers_per_stream == config.max_viewers_per_stream
     assert (told.webrtc, told.max_viewers, told.tokens) == (config.webrtc, config.max_viewers, config.tokens)
 
 

@@ -14,10 +14,11 @@ from streamer.network import IceServer, WebRtcConfig
 from tests.fakes.web_store import MemoryStore as WebStore
 from tests.fakes.whep_rig import SDP, Camera, MemoryStore, Player, ServersLoop, played, until
 from web.app import WebSettings, create_app
+from web.audience import RETRY_AFTER_S, Audience
 from web.ice import REST_S, SLOW_S, Addresses, OwnServers, ice_view, link_header
 from web.sdp import candidates, video_codec
 from web.webrtc import HISTORY_PACKETS
-from web.whep import RETRY_AFTER_S, WhepServer
+from web.whep import WhepServer
 
 
 def free_ports(n: int) -> range:
@@ -240,7 +241,7 @@ def test_viewers_over_the_limit_are_asked_to_come_again() -> None:
         for player in (first, second):
             await player.close()
 
-    played(scene, max_viewers=1)
+    played(scene, audience=Audience(1))
 
 
 TURN = IceServer(url="turn:turn.example:3478?transport=tcp", username='an"n', credential="pass\\word")  # type: ignore[arg-type]

@@ -22,7 +22,7 @@ from streamer.ports import Looks
 from streamer.publisher import Publisher
 from streamer.remembered import Memory, Served, held_bytes
 from streamer.types import F32, Event, EventKind, Frame, event_id
-from streamer.why import MOST_ASKED, MOST_EVENTS, REST, RETRY_S, Asker
+from streamer.why import HURRY_S, MOST_ASKED, MOST_EVENTS, REST, RETRY_S, Asker
 from tests.fakes.core import AddingEngine, CountingTask, frame, perception
 
 NANO = Served("street-nano", "street-nano", "f32")
@@ -76,8 +76,9 @@ class Rig:
         self.asker = Asker(self.memory, self.open, query_of, self, clock=self.clock, metrics=self.metrics)
         self.recorder = self.memory.recorder(NANO, worth=worth)
 
-    def open(self, served: Served) -> Explainer:
-        assert served == NANO
+    def open(self, served: Served, hurry: threading.Event) -> Explainer:
+        assert served == NANO and not hurry.is_set()
+        self.hurry = hurry
         self.opened += 1
         self.clock.advance(self.opening_s)
         if self.error is not None:
@@ -290,7 +291,8 @@ def test_while_the_engine_is_built_people_are_told_and_closing_does_not_wait() -
     rig.see(0)
     building, go_on = threading.Event(), threading.Event()
 
-    def build(served: Served) -> Explainer:
+    def build(served: Served, hurry: threading.Event) -> Explainer:
+        rig.hurry = hurry
         building.set()
         assert go_on.wait(10)
         return rig.explainer
@@ -301,7 +303,11 @@ def test_while_the_engine_is_built_people_are_told_and_closing_does_not_wait() -
     assert building.wait(10)
     rig.clock.advance(5)
     rig.ask(track_id=1)
-    assert rig.refusal() == (503, "the engine that shows the attention of street-nano is being built")
+    assert rig.refusal() == (503, "the engine that shows the attention of street-nano is being prepared")
+    assert not rig.hurry.is_set()  # it may be nearly done
+    rig.clock.advance(HURRY_S)
+    rig.ask("again", track_id=1)
+    assert rig.refusal("again")[0] == 503 and rig.hurry.is_set()
     rig.asker.close(0)
     assert not rig.explainer.closed
     go_on.set()
