@@ -169,7 +169,7 @@ def _say_actions(
     n_scene = 0
     for action in actions:
         words, track = str(action["name"]).replace("_", " "), action.get("track_id")
-        if track in box_of and track not in said:
+        if isinstance(track, int) and track in box_of and track not in said:
             said.add(track)  # the likeliest comes first
             x1, _, _, y2 = box_of[track]
             plates.put(words, x1, [y2 + 2, y2 - plates.height - 2], _INK, colour_of(track))
