@@ -105,7 +105,7 @@ def run_split(
         )
     run = SplitRun(tuple(task.labels), clips or Clips())
     groups = -(-len(configs) // most)
-    size = -(-len(configs) // max(1, groups))
+    size = max(1, -(-len(configs) // max(1, groups)))  # no streets: no rounds
     total, done = len(configs) * frames, 0
     for first in range(0, len(configs), size):
         worlds = [World(config) for config in configs[first : first + size]]

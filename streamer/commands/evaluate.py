@@ -11,6 +11,7 @@ import typer
 
 if TYPE_CHECKING:
     from engines.evaluation.scores import Measures
+    from streamer.ports import Engine
     from streamer.types import U8
 
 SHIPPED = "street-nano"  # what `eval street` means
@@ -132,17 +133,27 @@ def _measure(
     from streamer.commands.bars import LateBar
     from streamer.commands.evaluate_rules import served_rules
     from streamer.config import Config
+    from streamer.errors import ParityError
     from streamer.world.splits import EVENT_CLIPS, EVENT_FRAMES, event_street, split_config
     from streamer.world.truth import TEST_THEMES
 
-    engine = open_engine(
-        model,
-        backend="torch" if without else backend,  # only there can an idea be left out
-        precision="f32" if without else precision,
-        max_batch_size=MOST_SIDE_BY_SIDE,
-        cache_dir=Config().engine_cache,
-        on_progress=lambda line: typer.echo(line, err=True),
-    )
+    def opened(precision: str) -> Engine:
+        return open_engine(
+            model,
+            backend="torch" if without else backend,  # only there can an idea be left out
+            precision="f32" if without else precision,
+            max_batch_size=MOST_SIDE_BY_SIDE,
+            cache_dir=Config().engine_cache,
+            on_progress=lambda line: typer.echo(line, err=True),
+        )
+
+    try:
+        engine = opened(precision)
+    except ParityError as refusal:  # as in service: the quickest precision that answers as the reference does
+        if precision != "auto":
+            raise
+        typer.echo(f"{refusal.what}: f32 is used instead, which is slower", err=True)
+        engine = opened("f32")
     try:
         spec = engine.spec
         if without is not None:
