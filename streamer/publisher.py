@@ -49,7 +49,8 @@ Item = Result | Event | EpochOver | Callable[[], None]
 class StreamPace:
     """How a stream does lately: results per second, capture-to-published latency, when the last frame was.
 
-    `accuracy` is known where the source knows the truth; `inside` is how many objects are in which zone now.
+    `last_frame_wall_ns` is by this host's clock, for a camera's own may be an hour off. `accuracy` is known where the
+    source knows the truth; `inside` is how many objects are in which zone now.
     """
 
     fps: float
@@ -238,13 +239,13 @@ class Publisher:
         return events
 
     def _account(self, results: Sequence[Result]) -> None:
-        now_ns = self._clock.monotonic_ns()
+        now_ns, wall_ns = self._clock.monotonic_ns(), self._clock.wall_ns()
         with self._lock:
             for result in results:
                 follow = self._follows[result.ref.stream]
                 follow.done_ns.append(now_ns)
                 follow.latencies_ms.append((now_ns - result.timing.captured_ns) / 1e6)
-                follow.last_wall_ns = result.ref.wall_ns
+                follow.last_wall_ns = wall_ns - (now_ns - result.timing.captured_ns)
         for result in results:
             self._metrics.latency.observe((now_ns - result.timing.captured_ns) / 1e9, result.ref.stream)
             self._ledger.end(result.ref, Fate.EMITTED)

@@ -6,8 +6,8 @@ a frame, and frame threading would hold live pictures back by a frame per thread
 gets slice threads, which add no delay.
 
 The camera's wall clock: FFmpeg attaches a producer reference time to each RTP packet once the first RTCP sender
-report has come, and `FrameRef.wall_ns` is that. Before it, and for everything that is not RTP, it is this host's time
-of arrival.
+report has come, and `FrameRef.wall_ns` is that (camera_clock.py says when not). Before it, and for everything that is
+not RTP, it is this host's time of arrival.
 """
 
 from __future__ import annotations
@@ -33,6 +33,7 @@ from streamer.clock import Clock
 from streamer.errors import SourceCode, SourceError
 from streamer.ports import PictureTap, SourceInfo
 from streamer.sources.address import Address, Kind
+from streamer.sources.camera_clock import CameraClock
 from streamer.sources.connection import SourceSpec, connect
 from streamer.sources.failure import failure, source_error
 from streamer.sources.fitting import laid
@@ -82,6 +83,7 @@ class VideoSource:
         self._stream: VideoStream | None = None
         self._packets: Iterator[Packet[VideoStream]] = iter(())
         self._for_viewers: Packets | None = None
+        self._camera_clock = CameraClock()
         self._paced = False
         self._live = False
         self._bad_run = 0
@@ -245,15 +247,18 @@ class VideoSource:
 
     def _wall_ns(self, packet: Packet[VideoStream]) -> int:
         """Unix time of the packet: the camera's where it is known and sane, else this host's now."""
-        if self._address.kind is Kind.RTSP and packet.has_sidedata("prft"):
-            data = bytes(packet.get_sidedata("prft"))
-            if len(data) >= 8:
-                wall_ns = (
-                    int(struct.unpack_from("=q", data)[0]) * 1000
-                )  # AVProducerReferenceTime.wallclock, us
-                if wall_ns > _YEAR_2000_NS:
-                    return wall_ns
-        return self._clock.wall_ns()
+        now_ns = self._clock.wall_ns()
+        if self._address.kind is not Kind.RTSP or not packet.has_sidedata("prft"):
+            return now_ns
+        data = bytes(packet.get_sidedata("prft"))
+        if len(data) < 8:
+            return now_ns
+        told_ns = int(struct.unpack_from("=q", data)[0]) * 1000  # AVProducerReferenceTime.wallclock, us
+        if told_ns <= _YEAR_2000_NS:
+            return now_ns
+        if packet.pts is None or packet.time_base is None:
+            return told_ns
+        return self._camera_clock.wall_ns(told_ns, int(packet.pts * packet.time_base * 1_000_000_000), now_ns)
 
     def _rewind(self) -> None:
         """Back to the first frame; a file that cannot seek is opened again."""

@@ -11,6 +11,8 @@ import { deedOf, ms, sentenceOf, subjectOf, timeOf } from "./words.js";
 const MAX_ROWS = 300;
 const PAGE = 100;
 const RETRY_MS = 2000;
+const BATCH_MS = 300; // a busy wall says a dozen a second: each alone would lay the page out anew
+const FRESH_MS = 1400; // a tint that goes at once: one that fades paints the list anew sixty times a second
 
 export class EventFeed {
   #feed = null;
@@ -18,6 +20,8 @@ export class EventFeed {
   #rows = new Map(); // id -> {event, row}, newest first in the page; a redelivered event is shown once
   #older = null; // the cursor of what came before the oldest row
   #picked = "";
+  #fresh = []; // came, not yet shown
+  #batch = null; // the timer while a batch is being gathered
 
   constructor(root) {
     this.filters = new Filters(() => this.#load());
@@ -78,6 +82,8 @@ export class EventFeed {
       return;
     }
     if (turn !== this.#turn) return;
+    clearTimeout(this.#batch);
+    [this.#batch, this.#fresh] = [null, []];
     this.list.replaceChildren();
     this.#rows.clear();
     this.thumbnails.clear();
@@ -91,11 +97,22 @@ export class EventFeed {
       this.#link(false);
       if (this.#feed.readyState === EventSource.CLOSED) this.#load(); // refused: start over
     };
-    this.#feed.onmessage = ({ data }) => {
-      this.#add(JSON.parse(data), { fresh: true });
+    this.#feed.onmessage = ({ data }) => this.#came(JSON.parse(data), turn);
+  }
+
+  /** The first of a batch is shown at once; what comes right after it, together. */
+  #came(event, turn) {
+    this.#fresh.push(event);
+    if (this.#batch) return;
+    const show = () => {
+      const events = this.#fresh.splice(0);
+      this.#batch = events.length && turn === this.#turn ? setTimeout(show, BATCH_MS) : null;
+      if (!this.#batch) return;
+      for (const each of events) this.#add(each, { fresh: true });
       this.#trim();
       this.#tell();
     };
+    show();
   }
 
   async #loadOlder() {
@@ -121,6 +138,7 @@ export class EventFeed {
     if (event.id === this.#picked) row.firstChild.setAttribute("aria-current", "true");
     if (last) this.list.append(row);
     else this.list.prepend(row);
+    if (fresh) setTimeout(() => row.classList.remove("sl-fresh"), FRESH_MS);
     this.thumbnails.watch(row.querySelector(".sl-thumb"), event);
   }
 

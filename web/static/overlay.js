@@ -13,6 +13,8 @@ export class Overlay {
   #canvas;
   #ctx;
   #grids = new Grids();
+  #shownWidth = 0; // of the canvas on the page, in CSS px; reading it at every picture would lay the page out each time
+  #drawn = null; // what is on the canvas: nothing is drawn again while that is the same
 
   /** The track under the pointer and the chosen one are marked. */
   hovered = null;
@@ -26,7 +28,9 @@ export class Overlay {
   /** Give the canvas the picture's size, or the screen's where that is finer (so that text stays crisp). */
   resize(pictureWidth, pictureHeight) {
     if (!pictureWidth || !pictureHeight) return;
-    const shown = this.#canvas.clientWidth * Math.min(window.devicePixelRatio || 1, 2);
+    this.#drawn = null;
+    this.#shownWidth = this.#canvas.clientWidth;
+    const shown = this.#shownWidth * Math.min(window.devicePixelRatio || 1, 2);
     const width = Math.round(Math.max(pictureWidth, shown));
     const height = Math.round((width * pictureHeight) / pictureWidth);
     if (this.#canvas.width !== width || this.#canvas.height !== height) {
@@ -36,6 +40,11 @@ export class Overlay {
   }
 
   clear() {
+    this.#drawn = null;
+    this.#wipe();
+  }
+
+  #wipe() {
     this.#ctx.setTransform(1, 0, 0, 1, 0, 0);
     this.#ctx.clearRect(0, 0, this.#canvas.width, this.#canvas.height);
   }
@@ -43,13 +52,20 @@ export class Overlay {
   /**
    * Draw `result` (null: only what does not come from one). `layers` is a Set of LAYERS, `trails` a Map id -> points,
    * `regions` {zones, lines}, `inside` zone name -> count, `attention` {size_hw, values}. `sure` false draws it faded.
+   * Nothing is done where all of that is what is drawn already: a picture without a result of its own keeps the last one's.
    */
   draw(result, { layers, trails, sure = true, regions, inside, attention }) {
-    this.clear();
+    const wanted = [
+      ...[result, sure, regions, inside, attention, this.hovered, this.selected, [...layers].join()],
+      layers.has("trails") ? [...trails.values()].reduce((sum, points) => sum + points.length, 0) : 0,
+    ];
+    if (this.#drawn?.every((value, i) => value === wanted[i])) return;
+    this.#drawn = wanted;
+    this.#wipe();
     const ctx = this.#ctx;
     const [h, w] = result?.source_hw ?? [this.#canvas.height, this.#canvas.width];
     ctx.setTransform(this.#canvas.width / w, 0, 0, this.#canvas.height / h, 0, 0);
-    const unit = w / (this.#canvas.clientWidth || w);
+    const unit = w / (this.#shownWidth || w);
     const tags = new Tags(ctx, unit, w, h);
     if (layers.has("attention") && attention) {
       this.#grids.attention(attention, ctx, w, h);

@@ -12,6 +12,7 @@ import { WhepSession } from "./whep.js";
 
 const LAG_SHOWN_MS = 250; // boxes this far behind the picture are announced
 const DELAY_SHOWN_MS = 50;
+const HINT_MS = 500; // how often the number in a hint changes: a new text for each picture costs more than the picture
 
 export class Player {
   #session = null;
@@ -24,6 +25,7 @@ export class Player {
   #frameTimes = [];
   #began = performance.now();
   #attention = null;
+  #hinted = { late: false, at: -Infinity };
   #inside = null; // zone name -> how many are in it
   #regions = { zones: [], lines: [] };
 
@@ -198,7 +200,10 @@ export class Player {
   }
 
   #hint(near) {
-    const late = near && (near.lagMs === null || near.lagMs > LAG_SHOWN_MS);
+    const late = Boolean(near) && (near.lagMs === null || near.lagMs > LAG_SHOWN_MS);
+    const now = performance.now();
+    if (late === this.#hinted.late && (!late || now - this.#hinted.at < HINT_MS)) return;
+    this.#hinted = { late, at: now };
     const text = near?.lagMs === null ? "boxes: newest known, not of this picture" : `boxes lag ${Math.round(near?.lagMs)} ms`;
     say(this.tile.querySelector(".sl-hint"), late ? text : "");
   }

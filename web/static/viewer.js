@@ -243,6 +243,7 @@ class Viewer {
     showVitals(this.$(".sl-health"), subject, this.player);
     showRegions(this.$(".sl-inside"), subject);
     showAccuracy(this.$(".sl-accuracy"), subject);
+    this.root.toggleAttribute("data-accuracy", Boolean(subject?.state.accuracy));
   }
 
   #wire(dialog) {
