@@ -28,7 +28,7 @@ class CameraClock:
         self._doubted: tuple[int, int] | None = None  # another origin, and the stamp it was first told at
 
     def wall_ns(self, told_ns: int, stamp_ns: int, arrival_wall_ns: int) -> int:
-        """The time to go by: `told_ns`, by the report in force, or what is believed of the packet's stamp `stamp_ns`."""
+        """The time to go by: `told_ns`, by the report in force, or what is believed of the stamp `stamp_ns`."""
         origin_ns = told_ns - stamp_ns
         if self._origin_ns is None or abs(origin_ns - self._origin_ns) <= LEAP_NS:
             return self._believe(told_ns, stamp_ns, arrival_wall_ns)

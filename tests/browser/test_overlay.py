@@ -249,3 +249,40 @@ def test_drawing_again_paints_no_grid_again(page: Page) -> None:
     )
     assert painted[1] - painted[0] == 1  # the new result's masks
     assert painted[0] <= 3
+
+
+def test_nothing_is_drawn_again_until_something_is_another(page: Page) -> None:
+    """Each change alone draws; a second time with the same does not."""
+    counts = page.evaluate(
+        """() => {
+          let n = 0;
+          const clear = CanvasRenderingContext2D.prototype.clearRect;
+          CanvasRenderingContext2D.prototype.clearRect = function (...all) { n++; clear.apply(this, all); };
+          const result = structuredClone(scene), trail = new Map([[7, [[20, 40], [40, 40], [50, 40]]]]);
+          const now = { layers: new Set(LAYERS), ...extra };
+          const draws = (change) => {
+            change();
+            return [0, 1].map(() => { n = 0; overlay.draw(now.result ?? result, now); return n; });
+          };
+          try {
+            return Object.fromEntries(Object.entries({
+              begin: () => {},
+              sure: () => { now.sure = false; },
+              trails: () => { now.trails = trail; },
+              regions: () => { now.regions = { ...extra.regions }; },
+              inside: () => { now.inside = { door: 1 }; },
+              attention: () => { now.attention = null; },
+              layers: () => now.layers.delete('boxes'), // the same set, as when a person switches one off
+              hovered: () => { overlay.hovered = 7; },
+              selected: () => { overlay.selected = 7; },
+              result: () => { now.result = structuredClone(scene); },
+              cleared: () => overlay.clear(),
+              resized: () => overlay.resize(200, 200),
+            }).map(([name, change]) => [name, draws(change)]));
+          } finally {
+            CanvasRenderingContext2D.prototype.clearRect = clear;
+            overlay.hovered = overlay.selected = null;
+          }
+        }"""
+    )
+    assert counts == {change: [1, 0] for change in counts}
