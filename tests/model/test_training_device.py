@@ -13,9 +13,10 @@ import pytest
 import torch
 
 from engines.models.street_family import load_street
+from engines.training import device as device_module
 from engines.training import recording, street
 from engines.training.clips import render_batches
-from engines.training.device import device_for, device_of
+from engines.training.device import CPU, autocast, cpu_has_bfloat16, device_for, device_of
 from engines.training.recipe import PRESETS
 from engines.training.rehearsal import as_labelled
 from engines.training.silence import asked_labels, asked_rows
@@ -110,6 +111,25 @@ def test_a_whole_run_with_its_actions_leaves_weights_that_load(
     assert all(torch.isfinite(t).all() for t in load_street(done.weights).state_dict().values())
     state = torch.load(tmp_path / street.CHECKPOINT, weights_only=True)
     assert state["step"] == 1 and all(t.device.type == "cpu" for t in state["model"].values())
+
+
+@pytest.mark.parametrize(
+    "instructions", [{}, {"avx512_bf16": True}, {"avx512_bf16": False, "amx_bf16": True}]
+)
+def test_a_processor_without_bfloat16_does_not_imitate_it(
+    monkeypatch: pytest.MonkeyPatch, instructions: dict[str, bool]
+) -> None:
+    """Imitated it is slower than float32, many times."""
+    monkeypatch.setattr(device_module, "cpu_has_bfloat16", cpu_has_bfloat16.__wrapped__)
+    monkeypatch.setattr(
+        torch.cpu, "get_capabilities", lambda: {"cpu_name": "bf16", "avx2": True, **instructions}
+    )
+    with autocast(CPU, True):
+        assert (torch.eye(2) @ torch.eye(2)).dtype == (
+            torch.bfloat16 if any(instructions.values()) else torch.float32
+        )
+    with autocast(CPU, False):
+        assert (torch.eye(2) @ torch.eye(2)).dtype == torch.float32
 
 
 def test_a_device_is_chosen_or_refused_in_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
