@@ -10,7 +10,6 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from fractions import Fraction
-from functools import partial
 from types import SimpleNamespace
 from typing import Any, Final, Protocol, TypeVar, cast
 
@@ -19,7 +18,6 @@ import av.error
 from av.packet import Packet
 from av.video.codeccontext import VideoCodecContext
 from av.video.frame import VideoFrame
-from av.video.reformatter import VideoReformatter
 from av.video.stream import VideoStream
 
 from streamer.addresses import published_name
@@ -29,11 +27,10 @@ from streamer.clock import Clock
 from streamer.errors import SourceCode, SourceError, StoreError
 from streamer.ports import PictureTap, SourceInfo
 from streamer.sources.connection import SourceSpec
-from streamer.sources.fitting import laid
+from streamer.sources.finishing import Finisher
 from streamer.sources.packets import Packets
-from streamer.sources.timeline import Thinner, Timeline
-from streamer.sources.video import MAX_BAD_RUN, resized
-from streamer.types import TICKS_90K, Fit, Frame, FrameRef, Hw
+from streamer.sources.video import MAX_BAD_RUN
+from streamer.types import TICKS_90K, Fit, Frame, Hw
 
 T = TypeVar("T")
 
@@ -101,7 +98,11 @@ class PublishedSource:
         self._bad_run = 0
         self.skipped = 0
         self.caught_up = 0
-        self.thinned = 0
+        self._finisher: Finisher | None = None
+
+    @property
+    def thinned(self) -> int:
+        return 0 if self._finisher is None else self._finisher.thinned
 
     # ------------------------------------------------------------------------------------------------ opening
 
@@ -178,30 +179,27 @@ class PublishedSource:
         """
         if self._decoder is None:
             raise RuntimeError("frames() before open()")
-        timeline, thinner = Timeline(TIME_BASE, NOMINAL_S), Thinner(self._spec.max_fps)
-        reformatter = VideoReformatter()
-        seq = 0
+        finisher = Finisher(
+            self._spec,
+            epoch=self._epoch,
+            input_hw=self._input_hw,
+            fit=self._fit,
+            clock=self._clock,
+            tap=self._tap,
+            time_base=TIME_BASE,
+            nominal_s=NOMINAL_S,
+        )
+        self._finisher = finisher
         try:
             for packet, is_now in self._packets():
                 for picture, arrival in self._decoded(packet):
-                    pts = timeline.stamp(picture.pts)
-                    analysed = is_now and thinner.keeps(pts / TICKS_90K)
-                    ref = FrameRef(
-                        self._spec.name, self._epoch, seq, pts, TIME_BASE, *self._stamps(arrival.wall_ns)
-                    )
-                    if self._passing is not None:
-                        self._passing.offer(ref, picture)
-                    if not analysed:
-                        self.caught_up += not is_now
-                        self.thinned += is_now
+                    pts, _ = finisher.stamp(picture)
+                    stamps = self._stamps(arrival.wall_ns)
+                    self.caught_up += not is_now
+                    frame = finisher.finish(picture, pts, stamps, self._passing, analysed=is_now)
+                    if frame is None:
                         continue
-                    source_hw = picture.height, picture.width
-                    image = laid(partial(resized, reformatter, picture), source_hw, self._input_hw, self._fit)
-                    decoded_ns = self._clock.monotonic_ns()
-                    if self._tap is not None and self._tap.wanted:
-                        self._tap.offer(ref, picture)
-                    seq += 1
-                    yield Frame(ref, image, source_hw, decoded_ns)
+                    yield frame
                     if self._closed.is_set():
                         return
         finally:

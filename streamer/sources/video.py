@@ -17,16 +17,13 @@ import threading
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, nullcontext
 from fractions import Fraction
-from functools import partial
 from typing import cast
 
 import av
 import av.error
-import numpy as np
 from av.container import InputContainer
 from av.packet import Packet
 from av.video.frame import VideoFrame
-from av.video.reformatter import Interpolation, VideoReformatter
 from av.video.stream import VideoStream
 
 from streamer.clock import Clock
@@ -36,11 +33,11 @@ from streamer.sources.address import Address, Kind
 from streamer.sources.camera_clock import CameraClock
 from streamer.sources.connection import SourceSpec, connect
 from streamer.sources.failure import failure, source_error
-from streamer.sources.fitting import laid
+from streamer.sources.finishing import Finisher
 from streamer.sources.interrupt import Guard
 from streamer.sources.packets import Packets
-from streamer.sources.timeline import Pace, Thinner, Timeline
-from streamer.types import U8, Fit, Frame, FrameRef, Hw
+from streamer.sources.timeline import Pace
+from streamer.types import Fit, Frame, Hw
 
 # Bad packets in a row, with no good one between, after which the stream is called unreadable.
 MAX_BAD_RUN = 500
@@ -90,8 +87,12 @@ class VideoSource:
         self._last_picture_ns = 0
         # A camera's key frame may be many seconds away, so silence of pictures is given more time than of packets.
         self._no_picture_ns = int(max(30.0, 3 * spec.read_timeout_s) * 1e9)
+        self._finisher: Finisher | None = None
         self.skipped = 0
-        self.thinned = 0
+
+    @property
+    def thinned(self) -> int:
+        return 0 if self._finisher is None else self._finisher.thinned
 
     # ------------------------------------------------------------------------------------------------ opening
 
@@ -139,14 +140,21 @@ class VideoSource:
         if stream is None:
             raise RuntimeError("frames() before open()")
         nominal = stream.average_rate or stream.guessed_rate or _DEFAULT_FPS
-        time_base = stream.time_base or Fraction(1, 90_000)
-        timeline = Timeline(time_base, 1.0 / float(nominal))
-        thinner = Thinner(self._spec.max_fps)
+        finisher = Finisher(
+            self._spec,
+            epoch=self._epoch,
+            input_hw=self._input_hw,
+            fit=self._fit,
+            clock=self._clock,
+            tap=self._tap,
+            time_base=stream.time_base or Fraction(1, 90_000),
+            nominal_s=1.0 / float(nominal),
+        )
+        self._finisher = finisher
         pace = Pace(self._clock, self._guard.cancelled)
-        reformatter = VideoReformatter()
         if self._tap is not None:
             self._for_viewers = Packets(self._tap, stream, played_in_time=self._live or self._paced)
-        seq = decoded = decoded_before_round = 0
+        decoded = decoded_before_round = 0
         self._last_picture_ns = self._clock.monotonic_ns()
         try:
             while True:
@@ -162,30 +170,20 @@ class VideoSource:
                         return
                     decoded_before_round = decoded
                     self._rewind()
-                    timeline.restart()
+                    finisher.restart()
                     continue
                 for picture in pictures:
                     decoded += 1
-                    pts = timeline.stamp(picture.pts)
-                    time_s = float(pts * time_base)
+                    pts, time_s = finisher.stamp(picture)
                     if self._paced and pace.wait_for(time_s):
                         return
                     # A paced file's picture is captured when it is due, not when it was read ahead of time.
                     stamps = None if self._paced else cast(tuple[int, int] | None, picture.opaque)
-                    captured_ns, wall_ns = stamps or (self._clock.monotonic_ns(), self._clock.wall_ns())
-                    ref = FrameRef(self._spec.name, self._epoch, seq, pts, time_base, captured_ns, wall_ns)
-                    if self._for_viewers is not None:
-                        self._for_viewers.offer(ref, picture)
-                    if not thinner.keeps(time_s):
-                        self.thinned += 1
+                    now = stamps or (self._clock.monotonic_ns(), self._clock.wall_ns())
+                    frame = finisher.finish(picture, pts, now, self._for_viewers)
+                    if frame is None:
                         continue
-                    source_hw = picture.height, picture.width
-                    image = laid(partial(resized, reformatter, picture), source_hw, self._input_hw, self._fit)
-                    decoded_ns = self._clock.monotonic_ns()
-                    if self._tap is not None and self._tap.wanted:
-                        self._tap.offer(ref, picture)
-                    seq += 1
-                    yield Frame(ref, image, source_hw, decoded_ns)
+                    yield frame
                     if self._guard.cancelled.is_set():
                         return
         finally:
@@ -307,17 +305,3 @@ class VideoSource:
 
     def _error(self, code: SourceCode, what: str, mend: str = "") -> SourceError:
         return source_error(self._address, code, what, where=self._where, mend=mend)
-
-
-def resized(reformatter: VideoReformatter, picture: VideoFrame, hw: Hw) -> U8:
-    """uint8 (H, W, 3) RGB, read-only: a view of swscale's own output, no copy."""
-    height, width = hw
-    # One thread: swscale's default is one per core, which costs more than it gains at this size.
-    small = reformatter.reformat(
-        picture, width, height, "rgb24", interpolation=Interpolation.BILINEAR, threads=1
-    )
-    plane = small.planes[0]
-    rows = np.frombuffer(memoryview(plane), np.uint8).reshape(-1, plane.line_size)[:height, : width * 3]
-    image: U8 = rows.reshape(height, width, 3)
-    image.setflags(write=False)
-    return image
