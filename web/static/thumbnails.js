@@ -107,7 +107,7 @@ const canvas = new OffscreenCanvas(...SIZE);
 
 /** An image of what the event is about. Whole pictures, decoded for each row of a long list, would take a gigabyte. */
 async function small(event) {
-  const answer = await fetch(pictureUrl(event.id));
+  const answer = await fetch(pictureUrl(event.id), { cache: "no-store" }); // what is kept is the small one
   if (!answer.ok) throw new Error(`no picture: ${answer.status}`);
   const whole = await createImageBitmap(await answer.blob());
   const [ctx, part] = [canvas.getContext("2d", { alpha: false }), cut(event, whole.width, whole.height)];
