@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-import os
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -100,15 +101,27 @@ def test_one_that_grows_is_enough_and_one_unknown_spoils_the_rest() -> None:
     assert any_grows([flat]) is False
 
 
+HOLDS = """
+print('ready', flush=True); input()
+held = bytearray(b'1') * (64 << 20)
+print('held', flush=True); input()
+"""
+
+
 def test_memory_is_that_of_the_process() -> None:
-    measure, me = measure_of(), os.getpid()
-    before = held_mib([me], measure)
-    held = np.ones(64 << 20, np.uint8)
-    assert held_mib([me], measure) - before == pytest.approx(64, abs=8)
-    assert held_mib([me, me], "rss") == pytest.approx(
-        2 * psutil.Process().memory_info().rss / 2**20, rel=0.05
-    )
-    del held
+    with subprocess.Popen(
+        [sys.executable, "-c", HOLDS], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, bufsize=1
+    ) as child:  # this process may have kept the memory of earlier tests, and then takes none
+        assert child.stdin is not None and child.stdout is not None
+        assert child.stdout.readline() == "ready\n"
+        measure = measure_of(child.pid)
+        before = held_mib([child.pid], measure)
+        child.stdin.write("\n")
+        assert child.stdout.readline() == "held\n"
+        assert held_mib([child.pid], measure) - before == pytest.approx(64, abs=8)
+        rss = psutil.Process(child.pid).memory_info().rss / 2**20
+        assert held_mib([child.pid, child.pid], "rss") == pytest.approx(2 * rss, rel=0.05)
+        child.stdin.write("\n")
 
 
 def test_where_the_kernel_does_not_tell_the_shares_the_resident_size_is_taken(
@@ -118,8 +131,6 @@ def test_where_the_kernel_does_not_tell_the_shares_the_resident_size_is_taken(
         raise PermissionError(pid)
 
     monkeypatch.setattr(memory, "_pss_bytes", refuse)
-    assert measure_of() == "rss"
-    monkeypatch.setattr(memory, "_pss_bytes", lambda pid: 0)  # the file is there, and nobody counts
     assert measure_of() == "rss"
 
 

@@ -21,12 +21,12 @@ Parts = Mapping[str, frozenset[int]]  # name -> process ids
 
 
 def measure_of(pid: int | None = None) -> str:
-    """`pss` where this machine tells it, else `rss`. A kernel may have the file and count nothing (gVisor's does)."""
+    """`pss` where this machine tells it, else `rss`."""
     try:
-        told = _pss_bytes(os.getpid() if pid is None else pid)
+        _pss_bytes(os.getpid() if pid is None else pid)
     except (OSError, ValueError):
         return "rss"
-    return "pss" if told else "rss"
+    return "pss"
 
 
 def held_mib(pids: Iterable[int], measure: str) -> float:
