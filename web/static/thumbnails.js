@@ -105,7 +105,7 @@ export class Thumbnails {
 const SIZE = [104, 78]; // px, twice what a row shows
 const canvas = new OffscreenCanvas(...SIZE);
 
-/** An image of what the event is about. Whole pictures, decoded for each row of a long list, would take a gigabyte. */
+/** An image of what the event is about. Whole pictures, decoded for each row of a long list, take hundreds of megabytes. */
 async function small(event) {
   const answer = await fetch(pictureUrl(event.id), { cache: "no-store" }); // what is kept is the small one
   if (!answer.ok) throw new Error(`no picture: ${answer.status}`);
