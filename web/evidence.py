@@ -1,4 +1,4 @@
-"""One event and what is kept to look at of it: `/api/v1/events/{id}`, its picture and its clip.
+"""One event and what is kept to look at of it: `/api/v1/events/{id}`, its picture, whole and small, and its clip.
 
 What was kept never changes, so browsers may keep it; what is not there is told in words, with the reason.
 """
@@ -9,7 +9,7 @@ import hashlib
 from collections.abc import Mapping
 from typing import Annotated, Any, Protocol
 
-from fastapi import APIRouter, Header, Response
+from fastapi import APIRouter, Header, Query, Response
 from pydantic import BaseModel, Field
 
 from streamer.client import Evidence
@@ -18,6 +18,7 @@ from streamer.evidence import EvidenceConfig
 from web.api import refusals
 from web.problems import Refused
 from web.ranges import with_ranges
+from web.thumbnails import Thumbnails
 
 _FOR_EVER = {"Cache-Control": "private, max-age=86400, immutable"}
 _WORDS: Mapping[str, str] = {
@@ -77,6 +78,8 @@ def evidence_router(store: EvidenceStore, clock: Clock, config: EvidenceConfig) 
             raise Refused(404, "there is no such event, or not any more", where=event_id, mend=mend)
         return found
 
+    thumbnails = Thumbnails()
+
     def pending(found: Evidence) -> bool:
         return not (found.clip or found.no_clip) and found.clip_due_ns > clock.wall_ns()
 
@@ -113,6 +116,33 @@ def evidence_router(store: EvidenceStore, clock: Clock, config: EvidenceConfig) 
         if _matches(if_none_match, etag):
             return Response(status_code=304, headers={**_FOR_EVER, "ETag": etag})
         return Response(body, media_type="image/jpeg", headers={**_FOR_EVER, "ETag": etag})
+
+    @api.get(
+        "/events/{event_id}/thumbnail.jpg",
+        summary="Its object with a margin around it, cut out of the event's frame",
+        response_class=Response,
+        responses={
+            200: {"content": {"image/jpeg": {}}},
+            304: {"description": "as the client has it"},
+            **refusals(s404="no picture is kept, and why"),
+        },
+    )
+    async def get_thumbnail(
+        event_id: str,
+        width: Annotated[int, Query(ge=16, le=640, description="px; its height is 3/4 of it")] = 104,
+        if_none_match: Annotated[str | None, Header()] = None,
+    ) -> Response:
+        body = await store.evidence_picture(event_id)
+        if body is None:
+            raise Refused(404, _no_picture(await known(event_id), config), where=event_id)
+        etag = f'"{_digest(body)}-{width}"'
+        if _matches(if_none_match, etag):
+            return Response(status_code=304, headers={**_FOR_EVER, "ETag": etag})
+        try:
+            small = await thumbnails.of(event_id, body, (await known(event_id)).event, width)
+        except ValueError as error:
+            raise Refused(404, f"its picture cannot be read: {error}", where=event_id) from error
+        return Response(small, media_type="image/jpeg", headers={**_FOR_EVER, "ETag": etag})
 
     @api.get(
         "/events/{event_id}/clip.mp4",
@@ -169,7 +199,11 @@ def _no_clip(found: Evidence, config: EvidenceConfig) -> str:
 
 
 def _etag(body: bytes) -> str:
-    return f'"{hashlib.blake2b(body, digest_size=12).hexdigest()}"'
+    return f'"{_digest(body)}"'
+
+
+def _digest(body: bytes) -> str:
+    return hashlib.blake2b(body, digest_size=12).hexdigest()
 
 
 def _matches(if_none_match: str | None, etag: str) -> bool:

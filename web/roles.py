@@ -68,6 +68,7 @@ TABLE = (
     Row("GET", "/api/v1/events/{id}", VIEW),
     Row("GET", "/api/v1/events/{id}/why", VIEW),
     Row("GET", "/api/v1/events/{id}/picture.jpg", VIEW),
+    Row("GET", "/api/v1/events/{id}/thumbnail.jpg", VIEW),
     Row("GET", "/api/v1/events/{id}/clip.mp4", VIEW),
     # media
     Row("GET", "/{stream}/mjpeg", VIEW, at_once=PICTURES),

@@ -165,7 +165,9 @@ def watching(
 
     def heard(line: ConsoleMessage) -> None:
         # that a picture of an event is not kept is no complaint: its row shows none
-        if line.type in ("error", "warning") and not line.location["url"].endswith("/picture.jpg"):
+        if line.type in ("error", "warning") and not line.location["url"].endswith(
+            ("/picture.jpg", "/thumbnail.jpg")
+        ):
             watched.complaints.append(line.text)
 
     context = browser.new_context(viewport={"width": width, "height": height}, color_scheme=scheme)

@@ -107,13 +107,13 @@ def test_pictures_are_asked_for_only_where_rows_are_seen(
     site: LiveSite, page: Page, answers: Answers
 ) -> None:
     page.wait_for_selector(f"[data-id='{STREAM}:1:3:enter:3'] .sl-thumb img")
-    assert f"{STREAM}:1:3:enter:3" in answers.asked_pictures
+    assert f"{STREAM}:1:3:enter:3" in answers.asked_thumbnails
     small = page.locator(
         ".sl-thumb img"
     ).first  # whole pictures in each row of a long list would fill the memory
     assert small.evaluate("(image) => [image.naturalWidth, image.naturalHeight]") == [104, 78]
     # hundreds of events of the other camera went by; at most a windowful of them and no more after the first misses
-    assert len([asked for asked in answers.asked_pictures if asked.startswith("busy:")]) <= 20
+    assert len([asked for asked in answers.asked_thumbnails if asked.startswith("busy:")]) <= 20
 
 
 def test_an_event_shows_its_picture_path_time_and_makers(page: Page) -> None:

@@ -19,6 +19,7 @@ from PIL import Image
 from playwright.sync_api import Page, Route
 
 from streamer.world import World, WorldConfig
+from web.thumbnails import thumbnail
 
 GRID_HW = (9, 16)
 HEIGHT, WIDTH = 360, 640
@@ -87,7 +88,7 @@ class Answers:
     why: dict[str, Any] | None = None
     patched: list[tuple[str, dict[str, Any]]] = field(default_factory=list)
     refuse_patch: str = ""
-    asked_pictures: list[str] = field(default_factory=list)
+    asked_thumbnails: list[str] = field(default_factory=list)
     jpeg: bytes = b""
 
     def install(self, page: Page) -> None:
@@ -102,13 +103,18 @@ class Answers:
     def _event(self, route: Route) -> None:
         event, _, part = unquote(route.request.url.partition("/api/v1/events/")[2]).partition("/")
         found = self.events.get(event)
-        if part == "picture.jpg":
-            self.asked_pictures.append(event)
+        part = part.partition("?")[0]
+        if part == "thumbnail.jpg":
+            self.asked_thumbnails.append(event)
         if found is None:
             _refuse(route, 404, f"{event}: no evidence of this event is kept")
         elif part == "picture.jpg" and found["picture"]:
             self.jpeg = self.jpeg or street_jpeg()
             route.fulfill(status=200, content_type="image/jpeg", body=self.jpeg)
+        elif part == "thumbnail.jpg" and found["picture"]:
+            self.jpeg = self.jpeg or street_jpeg()
+            small = thumbnail(self.jpeg, found["event"], 104)
+            route.fulfill(status=200, content_type="image/jpeg", body=small)
         elif part == "why" and self.why is not None:
             _json(route, self.why)
         elif part:

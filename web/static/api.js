@@ -51,6 +51,7 @@ export const listModels = () => call("/models");
 export const listEvents = (filter) => call(`/events?${query(filter)}`);
 export const getEvent = (id) => call(`/events/${part(id)}`);
 export const pictureUrl = (id) => `${BASE}/events/${part(id)}/picture.jpg`;
+export const thumbnailUrl = (id) => `${BASE}/events/${part(id)}/thumbnail.jpg`;
 export const clipUrl = (id) => `${BASE}/events/${part(id)}/clip.mp4`;
 
 export const whyOfEvent = (id) => call(`/events/${part(id)}/why`, { patienceMs: WHY_PATIENCE_MS });
