@@ -27,21 +27,24 @@ PLAYING = """(count) => {
   return players.length === count && players.every((player) => player.live);
 }"""
 
-# From now on each tile counts the pictures that came to the screen. A look reads all counts and one picture a tile.
+# From now on each tile counts the pictures that came to the screen. A look reads all counts and one picture a tile. It
+# reads the video's frame itself: Chromium keeps a decoded copy of each picture that is drawn into a canvas for some
+# five minutes, and what a look left behind would be measured as the page's.
 COUNT_JS = """([side, columns, bits]) => {
-  const [width, height] = [side * columns, side * Math.ceil(bits / columns)];
-  const context = new OffscreenCanvas(width, height).getContext("2d", { willReadFrequently: true });
-  const painted = (picture) => {
-    context.drawImage(picture, 0, 0, width, height, 0, 0, width, height);
-    const pixels = context.getImageData(0, 0, width, height).data;
+  const rect = { x: 0, y: 0, width: side * columns, height: side * Math.ceil(bits / columns) };
+  const pixels = new Uint8Array(4 * rect.width * rect.height);
+  const paintedIn = async (video) => {
+    const frame = new VideoFrame(video);
+    const layout = [{ offset: 0, stride: 4 * rect.width }];
+    await frame.copyTo(pixels, { rect, layout, format: "RGBA" }).finally(() => frame.close());
     let value = 0;
     for (let bit = 0; bit < bits; bit++) {
       const x = (bit % columns) * side + side / 2, y = Math.floor(bit / columns) * side + side / 2;
-      value = value * 2 + (pixels[(y * width + x) * 4 + 1] > 127 ? 1 : 0);
+      value = value * 2 + (pixels[(y * rect.width + x) * 4 + 1] > 127 ? 1 : 0);
     }
     return value;
   };
-  const tiles = [...window.sightline.players.values()].map((player) => ({ player, shown: 0 }));
+  const tiles = [...window.sightline.players.values()].map((player) => ({ player, shown: 0, painted: 0 }));
   for (const tile of tiles) {
     const seen = () => {
       tile.shown++;
@@ -49,19 +52,25 @@ COUNT_JS = """([side, columns, bits]) => {
     };
     tile.player.video.requestVideoFrameCallback(seen);
   }
-  window.lookAtWall = () => ({
-    at_s: performance.now() / 1000,
-    tiles: tiles.map(({ player, shown }) => ({
-      stream: player.stream,
-      shown,
-      dropped: player.video.getVideoPlaybackQuality().droppedVideoFrames,
-      results: player.stats.results,
-      connects: player.stats.connects,
-      live: player.live && window.sightline.players.get(player.stream) === player,
-      painted: painted(player.picture),
-      now_ms: Date.now(),
-    })),
-  });
+  window.lookAtWall = async () => {
+    const told = [];
+    for (const tile of tiles) {
+      const { player, shown } = tile;
+      // a video that is connecting anew has no frame: the one before is still the newest that was shown
+      if (player.video.readyState >= 2) tile.painted = await paintedIn(player.video);
+      told.push({
+        stream: player.stream,
+        shown,
+        dropped: player.video.getVideoPlaybackQuality().droppedVideoFrames,
+        results: player.stats.results,
+        connects: player.stats.connects,
+        live: player.live && window.sightline.players.get(player.stream) === player,
+        painted: tile.painted,
+        now_ms: Date.now(),
+      });
+    }
+    return { at_s: performance.now() / 1000, tiles: told };
+  };
 }"""
 
 
