@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import pairwise
 from statistics import median
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
 from streamer.commands.watching.memory import MIB
@@ -19,7 +20,8 @@ if TYPE_CHECKING:
 
 SIZE_PX = {"width": 1280, "height": 800}
 PATIENCE_MS = 120_000
-# Pictures of events come all the time, and a browser without a profile keeps what it has loaded in memory.
+# Pictures of events come all the time. A browser without a profile keeps what it has loaded in memory, up to a fiftieth
+# of the machine's, whatever size of cache it is told; a person has a profile, so the wall is given one.
 CACHE_BYTES = 4 << 20
 LIVE_JS = "localStorage.setItem('sl-mode', 'live')"  # exact mode shows only what was analysed
 PLAYING = """(count) => {
@@ -92,8 +94,8 @@ class Tile:
 class WallPage:
     """The wall with all its tiles playing; for one thread, that which made it."""
 
-    def __init__(self, browser: Browser, base: str, cameras: int) -> None:
-        self._page: Page = browser.new_page(viewport=SIZE_PX)  # type: ignore[arg-type]
+    def __init__(self, browser: Browser, page: Page, base: str, cameras: int) -> None:
+        self._page = page
         self._page.set_default_timeout(PATIENCE_MS)
         self._page.add_init_script(LIVE_JS)
         self._page.goto(f"{base}/#/wall")
@@ -142,13 +144,17 @@ def open_wall(base: str, cameras: int, chromium: str) -> Iterator[WallPage]:
             where="bench wall",
             mend="pip install playwright",
         ) from None
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(
-            executable_path=chromium, args=[*FLAGS, f"--disk-cache-size={CACHE_BYTES}"]
+    with sync_playwright() as playwright, TemporaryDirectory(prefix="sightline-wall-") as profile:
+        context = playwright.chromium.launch_persistent_context(
+            profile,
+            executable_path=chromium,
+            args=[*FLAGS, f"--disk-cache-size={CACHE_BYTES}"],
+            viewport=SIZE_PX,  # type: ignore[arg-type]
         )
+        assert context.browser is not None
         try:
             try:
-                wall = WallPage(browser, base, cameras)
+                wall = WallPage(context.browser, context.pages[0], base, cameras)
             except TookTooLong:
                 raise SightlineError(
                     f"not all of {cameras} tiles played within {PATIENCE_MS // 1000} s",
@@ -157,7 +163,7 @@ def open_wall(base: str, cameras: int, chromium: str) -> Iterator[WallPage]:
                 ) from None
             yield wall
         finally:
-            browser.close()
+            context.close()
 
 
 def tiles_of(looks: Sequence[Mapping[str, Any]]) -> dict[str, Tile]:
