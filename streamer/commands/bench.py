@@ -212,11 +212,11 @@ def _tell_wall(found: dict[str, Any]) -> None:
         slope, noise = f"{each['slope_mib_per_min']:+.2f}", f"{each['noise_mib']:.2f}"
         memory.add_row(name, *sizes, slope, spread, noise, verdicts[each["grows"]])
     tiles = Table(box=None, pad_edge=False)
-    for heading in ("tile", "fps", "worst 5 s", "dropped", "results", "age ms", "age max"):
+    for heading in ("tile", "fps", "worst 5 s", "heard", "dropped", "results", "age ms", "age max"):
         tiles.add_column(heading, justify="left" if heading == "tile" else "right", no_wrap=True)
     for name, each in found["tiles"].items():
         rates = [f"{each['fps_median']:.1f}", f"{each['fps_min']:.1f}"]
-        counts = [str(each["dropped"]), str(each["results"])]
+        counts = [str(each[key]) for key in ("heard", "dropped", "results")]
         tiles.add_row(name, *rates, *counts, f"{each['age_p50_ms']:.0f}", f"{each['age_max_ms']:.0f}")
     console = Console()
     console.print(memory, "", tiles, "", sep="\n")

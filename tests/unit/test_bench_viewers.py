@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from streamer.commands.watching.camera import to_and_fro
 from streamer.commands.watching.page import age_ms, own_share
 from streamer.commands.watching.painted import MODULUS, between, paint, read
 
@@ -67,3 +68,8 @@ def seen(results):
 )
 def test_a_result_over_another_frame_is_found_out(results, share):
     assert own_share(seen(results)) == pytest.approx(share)
+
+
+def test_a_street_goes_to_and_fro_so_that_nobody_jumps() -> None:
+    assert [to_and_fro(taken, 4) for taken in range(9)] == [0, 1, 2, 3, 2, 1, 0, 1, 2]
+    assert [to_and_fro(taken, 1) for taken in range(3)] == [0, 0, 0]

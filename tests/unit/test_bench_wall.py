@@ -171,7 +171,8 @@ def test_a_part_that_was_started_again_ends_the_measurement() -> None:
 
 
 def look(at_s: float, shown: int, **more: Any) -> dict[str, Any]:
-    told = {"stream": "cam1", "shown": shown, "dropped": 2, "results": 7, "connects": 1, "live": True}
+    told = {"stream": "cam1", "shown": shown, "heard": shown // 2, "live": True}
+    told |= {"dropped": 2, "results": 7, "connects": 1}
     return {"at_s": at_s, "tiles": [{**told, "painted": 100, "now_ms": MODULUS + 250, **more}]}
 
 
@@ -184,7 +185,7 @@ def test_a_tile_is_told_by_what_it_showed_between_the_looks() -> None:
     ]
     tile = tiles_of(looks)["cam1"]
     assert (tile.fps_min, tile.fps_median) == (4, 12)
-    assert (tile.shown, tile.dropped, tile.results, tile.connects) == (160, 3, 20, 1)
+    assert (tile.shown, tile.heard, tile.dropped, tile.results, tile.connects) == (160, 80, 3, 20, 1)
     assert tile.dead_looks == 1
     assert (tile.age_p50_ms, tile.age_max_ms) == (150, 300)
 
@@ -206,6 +207,7 @@ def test_the_answer_names_who_grows(capsys: pytest.CaptureFixture[str]) -> None:
         "web": True,
         "redis data": False,
     }
+    assert found["heard"] == 0.5
     assert (found["fps_median"], found["fps_worst_tile"], found["fps_min"]) == (12, 12, 12)
     _tell_wall(found)
     lines = capsys.readouterr().out.splitlines()

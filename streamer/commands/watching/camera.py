@@ -27,7 +27,7 @@ from streamer.errors import SightlineError
 
 HW = (360, 640)
 FPS = 25
-LOOP_FRAMES = 100  # of the street, drawn before anything is measured and shown in turn
+LOOP_FRAMES = 100  # of the street, drawn before anything is measured
 SYSTEM_PYTHON = "/usr/bin/python3"
 _NEEDED = (
     "apt-get install python3-gi gir1.2-gst-rtsp-server-1.0 gstreamer1.0-plugins-good gstreamer1.0-plugins-bad"
@@ -95,7 +95,7 @@ def cameras(
 
 @dataclass(frozen=True, slots=True)
 class Shots:
-    """What one camera takes: `pictures` in a ring from the `first` on, `wait_s` after the others, sent to `port`."""
+    """What one camera takes: `pictures` to and fro from the `first` on, `wait_s` after the others, sent to `port`."""
 
     port: int
     pictures: list[NDArray[np.uint8]]
@@ -103,6 +103,13 @@ class Shots:
     b_frames: int
     first: int
     wait_s: float
+
+
+def to_and_fro(taken: int, count: int) -> int:
+    """Which of `count` pictures is the `taken`th: forwards and backwards in turn, for at the seam of a ring everybody
+    would be elsewhere at once, and every track would end."""
+    place = taken % max(1, 2 * count - 2)
+    return place if place < count else 2 * count - 2 - place
 
 
 def _shoot(shots: Shots, stop: threading.Event) -> None:
@@ -125,7 +132,7 @@ def _shoot(shots: Shots, stop: threading.Event) -> None:
         start = time.monotonic() + shots.wait_s
         taken, first_ms = 0, None
         while not stop.wait(max(0.0, start + taken / fps - time.monotonic())):
-            picture = shots.pictures[(shots.first + taken) % len(shots.pictures)].copy()
+            picture = shots.pictures[to_and_fro(shots.first + taken, len(shots.pictures))].copy()
             now_ms = painted_ms()
             paint(picture, now_ms)
             frame = VideoFrame.from_ndarray(picture, format="rgb24")

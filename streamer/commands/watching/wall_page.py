@@ -29,9 +29,10 @@ PLAYING = """(count) => {
   return players.length === count && players.every((player) => player.live);
 }"""
 
-# From now on each tile counts the pictures that came to the screen. A look reads all counts and one picture a tile. It
-# reads the video's frame itself: Chromium keeps a decoded copy of each picture that is drawn into a canvas for some
-# five minutes, and what a look left behind would be measured as the page's.
+# From now on each tile counts the pictures that came to the screen (`shown`), and those of which the page was told
+# singly and so drew over (`heard`: on a busy machine its thread is late, while the browser's own go on showing). A look
+# reads all counts and one picture a tile, from the video's frame itself: of each picture that is drawn into a canvas
+# Chromium keeps a decoded copy for some five minutes, and what a look left behind would be measured as the page's.
 COUNT_JS = """([side, columns, bits]) => {
   const rect = { x: 0, y: 0, width: side * columns, height: side * Math.ceil(bits / columns) };
   const pixels = new Uint8Array(4 * rect.width * rect.height);
@@ -46,23 +47,27 @@ COUNT_JS = """([side, columns, bits]) => {
     }
     return value;
   };
-  const tiles = [...window.sightline.players.values()].map((player) => ({ player, shown: 0, painted: 0 }));
+  const tiles = [...window.sightline.players.values()].map((player) => ({ player, shown: 0, heard: 0, painted: 0 }));
   for (const tile of tiles) {
-    const seen = () => {
-      tile.shown++;
-      tile.player.video.requestVideoFrameCallback(seen);
+    let before = null;
+    const hear = (now, { presentedFrames }) => {
+      tile.heard++;
+      tile.shown += before === null || presentedFrames < before ? 1 : presentedFrames - before; // less: a new session
+      before = presentedFrames;
+      tile.player.video.requestVideoFrameCallback(hear);
     };
-    tile.player.video.requestVideoFrameCallback(seen);
+    tile.player.video.requestVideoFrameCallback(hear);
   }
   window.lookAtWall = async () => {
     const told = [];
     for (const tile of tiles) {
-      const { player, shown } = tile;
+      const { player, shown, heard } = tile;
       // a video that is connecting anew has no frame: the one before is still the newest that was shown
       if (player.video.readyState >= 2) tile.painted = await paintedIn(player.video);
       told.push({
         stream: player.stream,
         shown,
+        heard,
         dropped: player.video.getVideoPlaybackQuality().droppedVideoFrames,
         results: player.stats.results,
         connects: player.stats.connects,
@@ -78,11 +83,15 @@ COUNT_JS = """([side, columns, bits]) => {
 
 @dataclass(frozen=True, slots=True)
 class Tile:
-    """What one tile showed in the measured time. `fps_*` are of the stretches between two looks."""
+    """What one tile showed in the measured time. `fps_*` are of the stretches between two looks.
+
+    `heard` of the `shown` pictures came to the page's ears singly, so that it drew over each of them.
+    """
 
     fps_min: float
     fps_median: float
     shown: int
+    heard: int
     dropped: int
     results: int
     connects: int  # sessions that it needed in the measured time, beyond the one it began with
@@ -174,7 +183,10 @@ def tiles_of(looks: Sequence[Mapping[str, Any]]) -> dict[str, Tile]:
         counts = [(look["at_s"], each["shown"]) for look, each in zip(looks, told, strict=True)]
         steps = [(n1 - n0) / (t1 - t0) for (t0, n0), (t1, n1) in pairwise(counts)]
         ages = [age_ms(each["now_ms"], each["painted"]) for each in told]
-        gained = {name: told[-1][name] - first[name] for name in ("shown", "dropped", "results", "connects")}
+        gained = {
+            name: told[-1][name] - first[name]
+            for name in ("shown", "heard", "dropped", "results", "connects")
+        }
         tiles[first["stream"]] = Tile(
             fps_min=min(steps),
             fps_median=median(steps),
