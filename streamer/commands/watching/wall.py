@@ -133,9 +133,7 @@ def answer(wish: Wish, samples: Samples) -> dict[str, Any]:
         "fps_median": round(median(tile.fps_median for tile in tiles.values()), 2),
         "fps_worst_tile": round(min(tile.fps_median for tile in tiles.values()), 2),
         "fps_min": round(min(tile.fps_min for tile in tiles.values()), 2),
-        "heard": round(
-            sum(tile.heard for tile in tiles.values()) / max(1, sum(tile.shown for tile in tiles.values())), 3
-        ),
+        "heard": round(sum(tile.heard for tile in tiles.values()) / max(1, shown), 3),
         "age_max_ms": max(tile.age_max_ms for tile in tiles.values()),
         "grows": any_grows(list(trends.values())),
         "rule": RULE,
