@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from streamer.commands.watching.camera import to_and_fro
+from streamer.commands.watching.camera import planar, to_and_fro
 from streamer.commands.watching.page import age_ms, own_share
 from streamer.commands.watching.painted import MODULUS, between, paint, read
 
@@ -70,6 +70,18 @@ def test_a_result_over_another_frame_is_found_out(results, share):
     assert own_share(seen(results)) == pytest.approx(share)
 
 
-def test_a_street_goes_to_and_fro_so_that_nobody_jumps() -> None:
+def test_a_number_painted_into_a_planar_picture_is_read_back_from_its_colours():
+    picture = np.random.default_rng(5).integers(0, 255, (64, 256, 3), np.uint8)
+    yuv = planar(picture)
+    assert yuv.shape == (96, 256)
+    paint(yuv, 0xA5A50F)
+    back = av.VideoFrame.from_ndarray(yuv, format="yuv420p").to_ndarray(format="rgb24")
+    assert read(back) == 0xA5A50F
+    assert np.ptp(back[:32, :192].astype(int), axis=2).max() <= 2  # grey
+    # beside it the picture is as it was, as far as four pixels may share a colour
+    assert abs(back[36:, 200:].astype(int).mean() - picture[36:, 200:].mean()) < 3
+
+
+def test_a_street_goes_to_and_fro_so_that_nobody_jumps():
     assert [to_and_fro(taken, 4) for taken in range(9)] == [0, 1, 2, 3, 2, 1, 0, 1, 2]
     assert [to_and_fro(taken, 1) for taken in range(3)] == [0, 0, 0]

@@ -22,7 +22,7 @@ from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
 from numpy.typing import NDArray
 
-from streamer.commands.watching.painted import MODULUS, between, paint
+from streamer.commands.watching.painted import BITS, COLUMNS, MODULUS, SIDE_PX, between, paint
 from streamer.errors import SightlineError
 
 HW = (360, 640)
@@ -40,11 +40,22 @@ def painted_ms() -> int:
 
 
 def street(seed: int = 7) -> list[NDArray[np.uint8]]:
-    """Pictures uint8 (360, 640, 3) RGB of a drawn street, one after the other."""
+    """Pictures uint8 (540, 640) YUV 4:2:0 of a drawn street, one after the other: what an encoder takes, made before
+    anything is measured. Colourless where a number is to be painted."""
     from streamer.world import World, WorldConfig
 
     world = World(WorldConfig(seed=seed, height=HW[0], width=HW[1], fps=FPS))
-    return [np.array(world.step()[0]) for _ in range(LOOP_FRAMES)]
+    return [planar(np.array(world.step()[0])) for _ in range(LOOP_FRAMES)]
+
+
+def planar(picture_rgb: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """uint8 (H, W, 3) RGB as YUV 4:2:0, (3/2 H, W): Y over U over V."""
+    height, width = picture_rgb.shape[:2]
+    picture = VideoFrame.from_ndarray(picture_rgb, format="rgb24").to_ndarray(format="yuv420p")
+    rows = -(-BITS // COLUMNS) * SIDE_PX // 2
+    for plane in np.split(picture[height:].reshape(height, width // 2), 2):
+        plane[:rows, : COLUMNS * SIDE_PX // 2] = 128
+    return picture.astype(np.uint8, copy=False)
 
 
 @contextmanager
@@ -58,7 +69,8 @@ def camera(pictures: list[NDArray[np.uint8]], *, b_frames: int = 0) -> Iterator[
 def cameras(
     pictures: list[NDArray[np.uint8]], count: int, *, fps: float = FPS, b_frames: int = 0
 ) -> Iterator[list[str]]:
-    """The addresses of `count` live cameras, each with an encoder of its own and elsewhere in the same street.
+    """The addresses of `count` live cameras, each with an encoder of its own and elsewhere in the same street, which
+    `street` gave as `pictures`.
 
     They take their pictures in turn and not all at one moment, as cameras do that nobody has tuned to each other.
     """
@@ -135,7 +147,7 @@ def _shoot(shots: Shots, stop: threading.Event) -> None:
             picture = shots.pictures[to_and_fro(shots.first + taken, len(shots.pictures))].copy()
             now_ms = painted_ms()
             paint(picture, now_ms)
-            frame = VideoFrame.from_ndarray(picture, format="rgb24")
+            frame = VideoFrame.from_ndarray(picture, format="yuv420p")
             # The time stamp is of the same moment as the number, however late this thread was on a busy machine.
             first_ms = now_ms if first_ms is None else first_ms
             frame.pts, frame.time_base = between(now_ms, first_ms) * 90, Fraction(1, 90_000)

@@ -18,7 +18,7 @@ MODULUS = 1 << BITS
 
 
 def paint(picture: NDArray[np.uint8], number: int) -> None:
-    """Write `number` (mod 2^24) into uint8 (H, W, C), in place; H >= 32, W >= 192."""
+    """Write `number` (mod 2^24) into uint8 (H, W, C) or (H, W), in place; H >= 32, W >= 192."""
     for bit in range(BITS):
         row, column = divmod(bit, COLUMNS)
         white = number >> (BITS - 1 - bit) & 1
