@@ -154,11 +154,14 @@ class Measures:
         told: dict[str, dict[str, Any]] = {}
         for label, name in enumerate(self.run.labels):
             tracks = together(follow_street(rows, label=label) for rows in self.frames.values())
+            # of what was not there nothing can be followed: that is no zero
+            none = {} if tracks.objects else dict.fromkeys(("hota", "idf1", "mota"))
             told[name] = {
                 "ap50": _none_for_nan(precision.ap50_by_class[name]),
                 "ap": _none_for_nan(precision.ap_by_class[name]),
                 "mask_miou": _mean(_mask_ious(self.run.frames, True, label)),
                 **asdict(tracks),
+                **none,
             }
         return told
 

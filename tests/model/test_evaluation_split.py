@@ -162,6 +162,8 @@ def test_conditions_and_classes_part_the_whole(whole: dict[str, Any]) -> None:
     assert set(details["by_class"]) == set(LABELS)
     assert sum(row["objects"] for row in details["by_class"].values()) == details["clear"]["objects"]
     assert details["by_class"]["person"]["hota"] == 1.0
+    absent = [row for row in details["by_class"].values() if not row["objects"]]
+    assert absent and all(row["hota"] is row["idf1"] is row["mota"] is None for row in absent)
 
 
 def test_it_can_be_written_and_shown(whole: dict[str, Any]) -> None:
