@@ -29,10 +29,11 @@ PLAYING = """(count) => {
   return players.length === count && players.every((player) => player.live);
 }"""
 
-# From now on each tile counts the pictures that came to the screen (`shown`), and those of which the page was told
-# singly and so drew over (`heard`: on a busy machine its thread is late, while the browser's own go on showing). A look
-# reads all counts and one picture a tile, from the video's frame itself: of each picture that is drawn into a canvas
-# Chromium keeps a decoded copy for some five minutes, and what a look left behind would be measured as the page's.
+# From now on each tile counts the pictures that it rendered (`shown`: all that came less those the browser dropped),
+# and those of which the page was told singly and so drew over (`heard`: on a busy machine its thread is late, while the
+# browser's own go on showing). A look reads all counts and one picture a tile, from the video's frame itself: of each
+# picture that is drawn into a canvas Chromium keeps a decoded copy for some five minutes, and what a look left behind
+# would be measured as the page's.
 COUNT_JS = """([side, columns, bits]) => {
   const rect = { x: 0, y: 0, width: side * columns, height: side * Math.ceil(bits / columns) };
   const pixels = new Uint8Array(4 * rect.width * rect.height);
@@ -47,13 +48,11 @@ COUNT_JS = """([side, columns, bits]) => {
     }
     return value;
   };
-  const tiles = [...window.sightline.players.values()].map((player) => ({ player, shown: 0, heard: 0, painted: 0 }));
+  const fresh = { heard: 0, before: 0, came: 0, painted: 0 };
+  const tiles = [...window.sightline.players.values()].map((player) => ({ player, ...fresh }));
   for (const tile of tiles) {
-    let before = null;
-    const hear = (now, { presentedFrames }) => {
+    const hear = () => {
       tile.heard++;
-      tile.shown += before === null || presentedFrames < before ? 1 : presentedFrames - before; // less: a new session
-      before = presentedFrames;
       tile.player.video.requestVideoFrameCallback(hear);
     };
     tile.player.video.requestVideoFrameCallback(hear);
@@ -61,14 +60,17 @@ COUNT_JS = """([side, columns, bits]) => {
   window.lookAtWall = async () => {
     const told = [];
     for (const tile of tiles) {
-      const { player, shown, heard } = tile;
+      const { player, heard } = tile;
+      const { totalVideoFrames: total, droppedVideoFrames: dropped } = player.video.getVideoPlaybackQuality();
+      if (total - dropped < tile.came) tile.before += tile.came; // a new session counts from nothing
+      tile.came = total - dropped;
       // a video that is connecting anew has no frame: the one before is still the newest that was shown
       if (player.video.readyState >= 2) tile.painted = await paintedIn(player.video);
       told.push({
         stream: player.stream,
-        shown,
+        shown: tile.before + tile.came,
         heard,
-        dropped: player.video.getVideoPlaybackQuality().droppedVideoFrames,
+        dropped,
         results: player.stats.results,
         connects: player.stats.connects,
         live: player.live && window.sightline.players.get(player.stream) === player,
