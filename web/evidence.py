@@ -78,7 +78,18 @@ def evidence_router(store: EvidenceStore, clock: Clock, config: EvidenceConfig) 
             raise Refused(404, "there is no such event, or not any more", where=event_id, mend=mend)
         return found
 
+    async def frame_of(event_id: str) -> bytes:
+        body = await store.evidence_picture(event_id)
+        if body is None:
+            raise Refused(404, _no_picture(await known(event_id), config), where=event_id)
+        return body
+
     thumbnails = Thumbnails()
+    a_picture: dict[int | str, dict[str, Any]] = {
+        200: {"content": {"image/jpeg": {}}},
+        304: {"description": "as the client has it"},
+        **refusals(s404="no picture is kept, and why"),
+    }
 
     def pending(found: Evidence) -> bool:
         return not (found.clip or found.no_clip) and found.clip_due_ns > clock.wall_ns()
@@ -102,16 +113,10 @@ def evidence_router(store: EvidenceStore, clock: Clock, config: EvidenceConfig) 
         "/events/{event_id}/picture.jpg",
         summary="The event's frame",
         response_class=Response,
-        responses={
-            200: {"content": {"image/jpeg": {}}},
-            304: {"description": "as the client has it"},
-            **refusals(s404="no picture is kept, and why"),
-        },
+        responses=a_picture,
     )
     async def get_picture(event_id: str, if_none_match: Annotated[str | None, Header()] = None) -> Response:
-        body = await store.evidence_picture(event_id)
-        if body is None:
-            raise Refused(404, _no_picture(await known(event_id), config), where=event_id)
+        body = await frame_of(event_id)
         etag = _etag(body)
         if _matches(if_none_match, etag):
             return Response(status_code=304, headers={**_FOR_EVER, "ETag": etag})
@@ -121,20 +126,14 @@ def evidence_router(store: EvidenceStore, clock: Clock, config: EvidenceConfig) 
         "/events/{event_id}/thumbnail.jpg",
         summary="Its object with a margin around it, cut out of the event's frame",
         response_class=Response,
-        responses={
-            200: {"content": {"image/jpeg": {}}},
-            304: {"description": "as the client has it"},
-            **refusals(s404="no picture is kept, and why"),
-        },
+        responses=a_picture,
     )
     async def get_thumbnail(
         event_id: str,
         width: Annotated[int, Query(ge=16, le=640, description="px; its height is 3/4 of it")] = 104,
         if_none_match: Annotated[str | None, Header()] = None,
     ) -> Response:
-        body = await store.evidence_picture(event_id)
-        if body is None:
-            raise Refused(404, _no_picture(await known(event_id), config), where=event_id)
+        body = await frame_of(event_id)
         etag = f'"{_digest(body)}-{width}"'
         if _matches(if_none_match, etag):
             return Response(status_code=304, headers={**_FOR_EVER, "ETag": etag})
