@@ -16,7 +16,7 @@ import numpy as np
 MARGIN: Final = 0.35  # of the box, on each side
 _LEAST_PART: Final = 12  # a far object is shown with so much around it that a place is to be seen
 _QUALITY: Final = 85
-_KEPT: Final = 1024  # some 3 kB each
+_KEPT_BYTES: Final = 4 << 20  # more than a thousand of the size that a list shows, some 3 kB each
 _AT_ONCE: Final = 2  # frames decoded at the same time
 
 Part = tuple[float, float, float, float]
@@ -27,6 +27,7 @@ class Thumbnails:
 
     def __init__(self) -> None:
         self._kept: OrderedDict[tuple[str, int], bytes] = OrderedDict()
+        self._bytes = 0
         self._making: dict[tuple[str, int], asyncio.Task[bytes]] = {}
         self._turn = asyncio.Semaphore(_AT_ONCE)
 
@@ -48,14 +49,16 @@ class Thumbnails:
         finally:
             del self._making[key]
         self._kept[key] = made
-        while len(self._kept) > _KEPT:
-            self._kept.popitem(last=False)
+        self._bytes += len(made)
+        while self._bytes > _KEPT_BYTES and len(self._kept) > 1:
+            self._bytes -= len(self._kept.popitem(last=False)[1])
         return made
 
 
 def thumbnail(picture: bytes, event: Mapping[str, Any], width: int) -> bytes:
     """As Thumbnails.of, at once. Raises ValueError where `picture` is none."""
-    whole = cv2.imdecode(np.frombuffer(picture, np.uint8), cv2.IMREAD_COLOR)
+    # of no bytes at all OpenCV raises an error of its own
+    whole = cv2.imdecode(np.frombuffer(picture, np.uint8), cv2.IMREAD_COLOR) if picture else None
     if whole is None:
         raise ValueError(f"{len(picture)} bytes that are no picture")
     left, top, wide, high = part_of(event, whole.shape[0], whole.shape[1])

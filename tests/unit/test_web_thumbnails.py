@@ -117,8 +117,11 @@ def test_a_size_that_nobody_needs_is_refused(client: TestClient) -> None:
 
 
 def test_what_is_not_there_or_no_picture_is_told_in_words(store: MemoryStore, client: TestClient) -> None:
-    store.pictures[ID] = b"\xff\xd8 half a pic"
-    assert "cannot be read: 13 bytes" in client.get(f"{AT}/thumbnail.jpg").json()["detail"]
+    for broken in (b"\xff\xd8 half a pic", b""):
+        store.pictures[ID] = broken
+        refusal = client.get(f"{AT}/thumbnail.jpg")
+        assert refusal.status_code == 404
+        assert f"cannot be read: {len(broken)} bytes" in refusal.json()["detail"]
     store.pictures.clear()
     refusal = client.get(f"{AT}/thumbnail.jpg")
     assert refusal.status_code == 404 and "no picture is kept any more" in refusal.json()["detail"]
@@ -141,7 +144,7 @@ def test_a_frame_is_decoded_once_for_all_who_look_and_not_kept_for_ever(
         return picture
 
     monkeypatch.setattr("web.thumbnails.thumbnail", count)
-    monkeypatch.setattr("web.thumbnails._KEPT", 2)
+    monkeypatch.setattr("web.thumbnails._KEPT_BYTES", 2)  # each is one
 
     async def look() -> None:
         thumbnails = Thumbnails()

@@ -48,7 +48,7 @@ COUNT_JS = """([side, columns, bits]) => {
     }
     return value;
   };
-  const fresh = { heard: 0, before: 0, came: 0, painted: 0 };
+  const fresh = { heard: 0, shown: 0, dropped: 0, painted: 0, last: { total: 0, dropped: 0 } };
   const tiles = [...window.sightline.players.values()].map((player) => ({ player, ...fresh }));
   for (const tile of tiles) {
     const hear = () => {
@@ -60,17 +60,19 @@ COUNT_JS = """([side, columns, bits]) => {
   window.lookAtWall = async () => {
     const told = [];
     for (const tile of tiles) {
-      const { player, heard } = tile;
+      const { player } = tile;
       const { totalVideoFrames: total, droppedVideoFrames: dropped } = player.video.getVideoPlaybackQuality();
-      if (total - dropped < tile.came) tile.before += tile.came; // a new session counts from nothing
-      tile.came = total - dropped;
+      const last = total < tile.last.total ? fresh.last : tile.last; // a new session counts from nothing
+      tile.shown += total - dropped - (last.total - last.dropped);
+      tile.dropped += dropped - last.dropped;
+      tile.last = { total, dropped };
       // a video that is connecting anew has no frame: the one before is still the newest that was shown
       if (player.video.readyState >= 2) tile.painted = await paintedIn(player.video);
       told.push({
         stream: player.stream,
-        shown: tile.before + tile.came,
-        heard,
-        dropped,
+        shown: tile.shown,
+        heard: tile.heard,
+        dropped: tile.dropped,
         results: player.stats.results,
         connects: player.stats.connects,
         live: player.live && window.sightline.players.get(player.stream) === player,
