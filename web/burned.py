@@ -31,6 +31,7 @@ from streamer.types import TICKS_90K, U8
 from web.drawing import Drawer, Scene
 from web.feed import StreamFeed, VideoStore
 from web.looks import Look
+from web.results import ToldResult
 from web.strokes import Trails, Xy
 from web.subscription import FeedPacket, Subscription
 
@@ -159,8 +160,8 @@ class BurnedStream:
     async def _read(self) -> None:
         subscription = self._feed.join()
         subscription.on_message = self._on_message
-        for text in self._feed.replay():
-            self._on_message(text)
+        for message in self._feed.replay(subscription):
+            self._on_message(message)
         try:
             n = 0
             while True:
@@ -218,16 +219,14 @@ class BurnedStream:
             self.counts["undecodable"] += 1
             return []
 
-    def _on_message(self, text: str) -> None:
-        message = orjson.loads(text)
-        data = message["data"]
-        if message["t"] == "state":
-            self.state = data
-        elif message["t"] == "result":
-            self._results[data["epoch"], data["pts90k"]] = data
+    def _on_message(self, message: str | ToldResult) -> None:
+        if isinstance(message, ToldResult):
+            self._results[message.epoch, message.pts90k] = message.data
             if len(self._results) > KEPT_RESULTS:
                 self._results.popitem(last=False)
             self._news.set()
+        elif (said := orjson.loads(message))["t"] == "state":
+            self.state = said["data"]
 
     # -------------------------------------------------------------------------------------------- pictures to JPEGs
 

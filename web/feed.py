@@ -1,8 +1,8 @@
 """One reader per stream and codec: packets, results and state are read from the store once, for every viewer.
 
 While anybody watches, the feed keeps the worker's encoder running by renewing the stream's watch key. It holds the
-packets since the last key frame, so a late viewer starts at once, with the original time stamps; a viewer that lags
-is not allowed to fill memory but starts again from a key frame.
+packets since the last key frame and the results of their pictures, so a late viewer starts at once, with the original
+time stamps; a viewer that lags is not allowed to fill memory but starts again from a key frame.
 
 A viewer that says its picture is broken (PLI, FIR) needs a key frame. An encoder is asked for one. A camera whose
 packets pass through cannot be asked: its viewer is given the group of pictures again from its key frame, with the
@@ -22,6 +22,8 @@ from typing import Protocol
 import orjson
 
 from streamer.client import VideoPacket
+from streamer.errors import WireError
+from web.results import ToldResult
 from web.sdp import Codec
 from web.subscription import QUEUE_PACKETS, FeedPacket, Subscription
 
@@ -31,8 +33,8 @@ WATCH_TTL_S = 5
 WATCH_EVERY_S = 2.0
 STATE_EVERY_S = 1.0
 KEY_REQUEST_GAP_S = 0.5
-# Results that a viewer is given when its channel opens, so that the first pictures have theirs: two seconds at 30 fps.
-REPLAY_RESULTS = 60
+# Results that are kept for viewers whose channel has yet to open: two seconds at 30 fps.
+KEPT_RESULTS = 60
 # A key frame that comes within this is waited for; sending the group again would take as long.
 KEY_IS_DUE_TICKS = 45_000
 # Packets of a group of pictures that are kept for late viewers; a longer group is not worth the fast-forward.
@@ -69,6 +71,10 @@ class VideoStore(Protocol):
         """(id, Result JSON) after the id, as `read_video`."""
         ...
 
+    async def recent_results(self, stream: str, count: int, /) -> Sequence[tuple[str, bytes]]:
+        """The newest `count` results as `read_results` gives them, oldest first."""
+        ...
+
     async def state(self, stream: str, /) -> Mapping[str, str]:
         """The stream's state hash; empty if there is none."""
         ...
@@ -85,7 +91,7 @@ class VideoStore(Protocol):
 class StreamFeed:
     """The reader of one stream in one codec, for all viewers of this process; from first `join` to last `leave`.
 
-    `strange` counts packets of another codec than its own, which are let go.
+    `strange` counts packets of another codec than its own, and results that cannot be read, which are let go.
     """
 
     def __init__(self, stream: str, store: VideoStore, codec: Codec = "h264") -> None:
@@ -96,7 +102,8 @@ class StreamFeed:
         self._passes_through = False
         self._subscriptions: set[Subscription] = set()
         self._group: list[FeedPacket] = []
-        self._results: deque[str] = deque(maxlen=REPLAY_RESULTS)
+        self._results: deque[ToldResult] = deque(maxlen=KEPT_RESULTS)
+        self._result_id: str | None = None  # of the newest that was read
         self._state: str | None = None
         self._offset = 0
         self._last: FeedPacket | None = None
@@ -144,12 +151,19 @@ class StreamFeed:
             _, tasks = await asyncio.wait(tasks, timeout=_CANCEL_AGAIN_S)
         self._group.clear()
         self._results.clear()
+        self._result_id = None
         self._last = None
         self._group_ticks = 0
 
-    def replay(self) -> list[str]:
-        """What a viewer whose channel has just opened is told first: the state, then the last results."""
-        return [*([self._state] if self._state else []), *self._results]
+    def replay(self, subscription: Subscription) -> list[str | ToldResult]:
+        """What a viewer whose channel has just opened is told first: the state, then the results of the pictures that
+        it was given; older ones would only hold up those."""
+        first = subscription.first
+        told: list[str | ToldResult] = [self._state] if self._state else []
+        if first is not None:
+            begin = (first.packet.epoch, first.packet.pts90k)
+            told += [result for result in self._results if (result.epoch, result.pts90k) >= begin]
+        return told
 
     def picture_lost(self, subscription: Subscription) -> None:
         """This viewer's picture is broken: see the module's docstring."""
@@ -249,13 +263,28 @@ class StreamFeed:
             subscription.put(item)
 
     async def _read_results(self) -> None:
-        after = (await self._store.tails(self.stream, self.codec))[1]
+        if self._result_id is None:
+            # The group that the first viewer begins with was analysed before it came.
+            tail = (await self._store.tails(self.stream, self.codec))[1]
+            recent = await self._store.recent_results(self.stream, KEPT_RESULTS)
+            self._result_id = tail
+            for entry, data in recent:
+                self._take_result(entry, data)
         while True:
-            for entry, data in await self._store.read_results(self.stream, after, _BLOCK_MS):
-                after = entry
-                text = '{"t":"result","data":' + data.decode() + "}"
-                self._results.append(text)
-                self._tell(text)
+            for entry, data in await self._store.read_results(self.stream, self._result_id, _BLOCK_MS):
+                self._take_result(entry, data)
+
+    def _take_result(self, entry: str, data: bytes) -> None:
+        self._result_id = entry
+        try:
+            result = ToldResult(data)
+        except WireError as error:
+            if not self.strange:
+                log.error("stream %s: %s", self.stream, error)
+            self.strange += 1
+            return
+        self._results.append(result)
+        self._tell(result)
 
     async def _read_state(self) -> None:
         while True:
@@ -267,7 +296,7 @@ class StreamFeed:
                 self._tell(text)
             await asyncio.sleep(STATE_EVERY_S)
 
-    def _tell(self, text: str) -> None:
+    def _tell(self, message: str | ToldResult) -> None:
         for subscription in self._subscriptions:
             if subscription.on_message is not None:
-                subscription.on_message(text)
+                subscription.on_message(message)

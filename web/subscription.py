@@ -8,6 +8,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from streamer.client import VideoPacket
+from web.results import ToldResult
 
 # What a viewer may lag behind: about two groups of pictures at 30 fps.
 QUEUE_PACKETS = 150
@@ -26,17 +27,21 @@ class FeedPacket:
 
 
 class Subscription:
-    """One viewer's place at the feed: a bounded queue of packets, and a callback for messages (JSON text)."""
+    """One viewer's place at the feed: a bounded queue of packets, and a callback for messages (JSON text, or a result).
+
+    `first` is the packet that it began with.
+    """
 
     def __init__(self, wants_key: Callable[[], None], group: Sequence[FeedPacket]) -> None:
         self._wants_key = wants_key
         self._queue: deque[FeedPacket] = deque(group)
         self._filled = asyncio.Event()
         self._needs_key = not group
+        self.first = group[0] if group else None
         self._given = group[0].packet.id if group else ""  # the key frame of the group that was given whole
         self.ended = False
         self.dropped = 0
-        self.on_message: Callable[[str], None] | None = None
+        self.on_message: Callable[[str | ToldResult], None] | None = None
         if group:
             self._filled.set()
 
@@ -49,6 +54,7 @@ class Subscription:
             self.dropped += 1
             return
         self._needs_key = False
+        self.first = self.first or item
         self._queue.append(item)
         self._filled.set()
 

@@ -34,6 +34,7 @@ from streamer.network import IceServer, WebRtcConfig
 from web.feed import StreamFeed
 from web.ice import OwnServers, secret
 from web.ports import noting_shortage
+from web.results import DEFLATE, ToldResult
 from web.sdp import (
     BadOffer,
     Codec,
@@ -162,6 +163,7 @@ class Peer:
         self._pc = RTCPeerConnection(rtc_configuration(network, self._asked))
         self._subscription: Subscription | None = None
         self._channel: RTCDataChannel | None = None
+        self._deflates = False
         self._origin: RtpOrigin | None = None
         self._rtp_origin: int | None = None
         self._placed: tuple[int, int] | None = (
@@ -277,20 +279,23 @@ class Peer:
         if channel.label != "results" or self._channel is not None:
             return
         self._channel = channel
+        self._deflates = channel.protocol == DEFLATE
         self.send(orjson.dumps({"t": "hello", "stream": self.stream}).decode())
         self._tell_origin()
         if self._subscription is not None and self._feed is not None:
-            for text in self._feed.replay():
-                self.send(text)
+            for message in self._feed.replay(self._subscription):
+                self.send(message)
             self._subscription.on_message = self.send
 
-    def send(self, text: str) -> None:
+    def send(self, message: str | ToldResult) -> None:
         """Send a message if the channel is open and keeps up, else count it as dropped."""
         channel = self._channel
         if channel is None or channel.readyState != "open" or channel.bufferedAmount > CHANNEL_BACKLOG_BYTES:
             self.messages_dropped += 1
-            return
-        channel.send(text)
+        elif isinstance(message, str):
+            channel.send(message)
+        else:
+            channel.send(message.deflated if self._deflates else message.text)
 
     def _on_packet(self, item: FeedPacket) -> None:
         if self._origin is not None:

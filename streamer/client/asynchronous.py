@@ -15,17 +15,18 @@ from redis.backoff import NoBackoff
 
 from streamer.client import calls, pages, publishing, why
 from streamer.client import evidence as kept
-from streamer.client.calls import Call, Page, VideoPacket
+from streamer.client.calls import Call, Page
 from streamer.client.cursor import Cursor
 from streamer.client.evidence import Evidence
 from streamer.client.follow import Follower, Fresh
 from streamer.client.publishing import PublishedFrame, Receipt
 from streamer.client.sync import BLOCK_MS, IDLE_S, SOCKET_TIMEOUT_S, check_url, store_error
+from streamer.client.viewing import Viewing
 from streamer.client.wanted import Wanted
 from streamer.config import StreamConfig
 from streamer.errors import WireError
 from streamer.types import Event, Result
-from streamer.wire import decode_event, decode_result, keys
+from streamer.wire import decode_event, decode_result
 
 T = TypeVar("T")
 
@@ -79,7 +80,7 @@ class AsyncEvents(AsyncIterator[Event]):
                 await asyncio.sleep(min(IDLE_S, max(0.0, left_s)))
 
 
-class AsyncClient:
+class AsyncClient(Viewing):
     """Sightline as its subscribers see it, for one event loop. `url`: `redis://…`, `rediss://…` or `unix:///…`.
 
     Every call raises StoreError while the server is away.
@@ -237,54 +238,6 @@ class AsyncClient:
     async def evidence_clip(self, event_id: str) -> bytes | None:
         """The MP4 that shows the event; None if none is kept."""
         return await self.run(kept.clip(event_id))
-
-    # ------------------------------------------------------------------------------------------------ viewers
-
-    async def read_results(self, stream: str, after: str, block_ms: int) -> list[tuple[str, bytes]]:
-        """(id, Result JSON) after the id, waiting up to `block_ms` for the first."""
-        return await self.run(calls.read_results(stream, after, block_ms))
-
-    async def read_video(
-        self, stream: str, after: str, block_ms: int, codec: str = "h264"
-    ) -> list[VideoPacket]:
-        """Packets after the id, waiting up to `block_ms` for the first."""
-        return await self.run(calls.read_video(stream, after, block_ms, codec))
-
-    async def fresh_group(self, stream: str, codec: str = "h264") -> list[VideoPacket]:
-        """The packets since the last key frame, if they are of now; else none."""
-        return await self.run(calls.fresh_group(stream, codec))
-
-    async def video_from_last_key(self, stream: str, codec: str = "h264") -> AsyncIterator[VideoPacket]:
-        """Packets from the last key frame on, while the stream is watched (see `watch`), as they come."""
-        after = (await self.tails(stream, codec))[0]
-        group = await self.fresh_group(stream, codec)
-        started = bool(group)
-        while True:
-            for packet in group:
-                started = started or packet.key
-                after = packet.id
-                if started:
-                    yield packet
-            group = await self.read_video(stream, after, BLOCK_MS, codec)
-
-    async def tails(self, stream: str, codec: str = "h264") -> tuple[str, str]:
-        """The ids of the newest packet and of the newest result (`0-0` where there are none)."""
-        return await self.run(calls.tails(stream, codec))
-
-    async def read_state(self, stream: str) -> Mapping[str, str]:
-        return await self.state(stream)
-
-    async def watch(self, stream: str, codec: str = "h264") -> None:
-        """Say that somebody watches in this codec (h264, vp8); say it again within five seconds."""
-        await self.keep_watched(stream, keys.WATCH_TTL_S, codec)
-
-    async def keep_watched(self, stream: str, ttl_s: int, codec: str = "h264") -> None:
-        """Say that somebody watches, for the next `ttl_s` seconds: only then are there packets."""
-        await self.run(calls.keep_watched(stream, ttl_s, codec))
-
-    async def request_keyframe(self, stream: str, codec: str = "h264") -> None:
-        """Ask for a key frame soon; a camera whose packets pass through untouched cannot be asked."""
-        await self.run(calls.request_keyframe(stream, codec))
 
     # ------------------------------------------------------------------------------------------------ publishers
 

@@ -154,6 +154,11 @@ def read_results(stream: str, after: str, block_ms: int) -> Call[list[tuple[str,
     return [(at.decode(), fields[b"data"]) for _, entries in _by_key(raw) for at, fields in entries]
 
 
+def recent_results(stream: str, count: int) -> Call[list[tuple[str, bytes]]]:
+    (raw,) = yield [("XREVRANGE", keys.results(stream), "+", "-", "COUNT", count)]
+    return [(at.decode(), fields[b"data"]) for at, fields in reversed(raw)]
+
+
 def read_video(stream: str, after: str, block_ms: int, codec: str = "h264") -> Call[list[VideoPacket]]:
     (raw,) = yield [_xread({keys.video(stream, codec): after}, block_ms)]
     return [_packet(at, fields) for _, entries in _by_key(raw) for at, fields in entries]

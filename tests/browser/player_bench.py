@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from playwright.sync_api import Browser
+from playwright.sync_api import Browser, Page
 
 from tests.browser.conftest import PATIENCE_MS, LiveSite, Watched
 
@@ -40,6 +40,12 @@ def open_bench(browser: Browser, site: LiveSite, **options: Any) -> Watched:
     watched = Watched(context.new_page())
     watched.page.on("request", lambda request: watched.requests.append(f"{request.method} {request.url}"))
     watched.page.on("pageerror", lambda error: watched.complaints.append(str(error)))
+    open_again(watched, site)
+    return watched
+
+
+def open_again(watched: Watched, site: LiveSite) -> Page:
+    """The page anew, without a player, after scripts were given to its context."""
     watched.page.goto(f"{site.url}/ui/viewer.html")
     watched.page.evaluate(_SET_UP)
-    return watched
+    return watched.page

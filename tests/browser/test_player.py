@@ -10,7 +10,7 @@ from playwright.sync_api import Browser, Page, Route
 
 from tests.browser.conftest import LiveSite, Watched
 from tests.browser.painted import NUMBERS
-from tests.browser.player_bench import open_bench
+from tests.browser.player_bench import open_again, open_bench
 
 RUNS = "(key) => window.sightline.players.get(key)?.live && window.sightline.players.get(key).stats.framesShown > 5"
 ENOUGH = 0.995
@@ -55,6 +55,33 @@ def test_in_exact_mode_the_overlay_is_of_the_picture_on_the_screen(bench: Watche
     assert matched >= ENOUGH * (matched + unmatched)
     assert after["held"] > 0, "results are later than their pictures, so some must have been held"
     page.wait_for_selector(".sl-delay:text-matches('exact · .[0-9]+ ms')")
+
+
+@pytest.mark.parametrize("inflates", [True, False])
+def test_results_come_compressed_where_the_browser_can_inflate_them(
+    chromium: Browser, site: LiveSite, inflates: bool
+) -> None:
+    watched = open_bench(chromium, site)
+    page = watched.page
+    if not inflates:
+        page.context.add_init_script("delete window.DecompressionStream")
+        page = open_again(watched, site)
+    page.evaluate(
+        """() => {
+          window.kinds = new Set();
+          const channel = RTCPeerConnection.prototype.createDataChannel;
+          RTCPeerConnection.prototype.createDataChannel = function (...asked) {
+            const made = channel.apply(this, asked);
+            made.addEventListener('message', ({ data }) => window.kinds.add(typeof data));
+            return made;
+          };
+        }"""
+    )
+    page.evaluate("play('a', { mode: 'exact' })")
+    page.wait_for_function("window.sightline.players.get('a').stats.matched > 20")
+    assert page.evaluate("[...window.kinds].sort()") == (["object", "string"] if inflates else ["string"])
+    assert not watched.complaints
+    page.context.close()
 
 
 def test_live_mode_waits_for_nothing_and_says_what_is_not_of_this_picture(bench: Watched) -> None:

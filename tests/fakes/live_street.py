@@ -149,6 +149,9 @@ class LiveStreet:
         keys = [i for i, packet in enumerate(kept) if packet.key]
         return kept[keys[-1] :] if keys else []
 
+    async def recent_results(self, stream: str, count: int) -> Sequence[tuple[str, bytes]]:
+        return list(self._results)[-count:]
+
     async def read_results(self, stream: str, after: str, block_ms: int) -> Sequence[tuple[str, bytes]]:
         return await self._behind(self._results, after, block_ms, lambda entry: entry[0])
 

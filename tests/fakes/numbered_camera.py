@@ -119,6 +119,9 @@ class NumberedCamera:
     async def read_video(self, stream: str, after: str, block_ms: int, *_: str) -> Sequence[VideoPacket]:
         return await _behind(self._video, after, block_ms)
 
+    async def recent_results(self, stream: str, count: int) -> Sequence[tuple[str, bytes]]:
+        return list(self._results)[-count:]
+
     async def read_results(self, stream: str, after: str, block_ms: int) -> Sequence[tuple[str, bytes]]:
         return await _behind(self._results, after, block_ms)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import time
+import zlib
 from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
 from contextvars import ContextVar
 from fractions import Fraction
@@ -76,6 +77,9 @@ class MemoryStore:
 
     async def read_results(self, stream: str, after: str, block_ms: int) -> Sequence[tuple[str, bytes]]:
         return await _wait_for_more(lambda: self.results[int(after) :], block_ms)
+
+    async def recent_results(self, stream: str, count: int) -> Sequence[tuple[str, bytes]]:
+        return self.results[-count:]
 
     async def state(self, stream: str) -> Mapping[str, str]:
         return self.state_hash
@@ -162,6 +166,7 @@ class Player:
         self,
         *,
         channel: bool = True,
+        protocol: str = "",
         audio: bool = False,
         codecs: Sequence[str] = (),
         ice: RTCConfiguration | None = None,
@@ -175,13 +180,17 @@ class Player:
             self.pc.addTransceiver("audio", direction="recvonly")
         self.pictures: list[tuple[int, int]] = []
         self.messages: list[dict[str, Any]] = []
+        self.sizes: list[tuple[type, int]] = []  # of each message, as it came
         self.first_stamp: int | None = None
         self.reading: asyncio.Task[None] | None = None
         self.pc.on("track", self._on_track)
         if channel:
-            self.pc.createDataChannel("results").on(
-                "message", lambda m: self.messages.append(orjson.loads(m))
-            )
+            self.pc.createDataChannel("results", protocol=protocol).on("message", self._on_message)
+
+    def _on_message(self, message: str | bytes) -> None:
+        self.sizes.append((type(message), len(message)))
+        text = zlib.decompress(message) if isinstance(message, bytes) else message
+        self.messages.append(orjson.loads(text))
 
     def _on_track(self, track: Any) -> None:
         if track.kind == "video":

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import orjson
 import pytest
 import redis
 
@@ -273,6 +274,12 @@ def test_results_and_packets_flow_to_the_awaiting_client(sink: RedisSink, server
             video_tail, result_tail = await client.tails("door")
             assert video_tail == packet.id
             assert await client.read_results("door", result_tail, 1) == []
+            for seq in range(1, 5):
+                sink.emit_results([result(seq)])
+            recent = await client.recent_results("door", 3)
+            assert [orjson.loads(data)["seq"] for _, data in recent] == [2, 3, 4]
+            assert await client.read_results("door", recent[0][0], 1) == recent[1:]
+            assert await client.recent_results("nowhere", 3) == []
 
     asyncio.run(scenario())
 

@@ -40,6 +40,25 @@ def test_a_player_sees_the_pictures_and_their_results_in_step() -> None:
     played(scene)
 
 
+def test_a_player_that_reads_compressed_results_gets_them_so_and_others_get_text() -> None:
+    async def scene(http: httpx.AsyncClient, server: WhepServer, store: MemoryStore, camera: Camera) -> None:
+        players = [Player(), Player(protocol="deflate"), Player(protocol="brotli")]
+        for player in players:
+            await player.open(http)
+            await until(lambda player=player: len(player.told("result")) >= 20, "20 results")
+        kinds = [{kind for kind, _ in player.sizes} for player in players]
+        assert kinds == [{str}, {str, bytes}, {str}]  # what is no result stays text, and is small
+        seqs = [[m["data"]["seq"] for m in player.told("result")] for player in players]
+        assert all(seq == list(range(seq[0], seq[0] + len(seq))) for seq in seqs)
+        shared = set(seqs[0]) & set(seqs[1])
+        told = [{m["data"]["seq"]: m for m in player.told("result")} for player in players]
+        assert shared and all(told[0][seq] == told[1][seq] for seq in shared)
+        for player in players:
+            await player.close()
+
+    played(scene)
+
+
 def test_late_viewers_start_at_the_last_key_frame_and_cost_no_encoder() -> None:
     async def scene(http: httpx.AsyncClient, server: WhepServer, store: MemoryStore, camera: Camera) -> None:
         first = Player()

@@ -12,6 +12,7 @@ import pytest
 
 from streamer.client import VideoPacket
 from web.feed import GROUP_PACKETS, StreamFeed
+from web.results import ToldResult
 from web.subscription import QUEUE_PACKETS, Subscription
 
 
@@ -26,6 +27,7 @@ class Script:
         self.video: asyncio.Queue[VideoPacket | Exception] = asyncio.Queue()
         self.results: asyncio.Queue[tuple[str, bytes]] = asyncio.Queue()
         self.group: list[VideoPacket] = []
+        self.before: list[tuple[str, bytes]] = []  # results that were there before anybody watched
         self.state_hash: dict[str, str] = {}
         self.reads: list[str] = []
         self.codecs: set[str] = set()
@@ -50,6 +52,9 @@ class Script:
 
     async def read_results(self, stream: str, after: str, block_ms: int) -> Sequence[tuple[str, bytes]]:
         return [await self.results.get()]
+
+    async def recent_results(self, stream: str, count: int) -> Sequence[tuple[str, bytes]]:
+        return self.before[-count:]
 
     async def state(self, stream: str) -> Mapping[str, str]:
         return self.state_hash
@@ -200,22 +205,81 @@ def test_watching_is_kept_up_over_failures_and_ends_with_the_last_viewer() -> No
     fed(scene)
 
 
-def test_results_and_state_reach_every_viewer_and_are_replayed() -> None:
+def result(n: int, *, epoch: int = 1) -> tuple[str, bytes]:
+    """The result of `packet(n)` as the store keeps it."""
+    return f"{n}-0", orjson.dumps({"seq": n, "epoch": epoch, "pts90k": n * 3600})
+
+
+def seqs(messages: Sequence[str | ToldResult]) -> list[int]:
+    return [message.data["seq"] for message in messages if isinstance(message, ToldResult)]
+
+
+def test_results_and_state_reach_every_viewer() -> None:
     async def scene(feed: StreamFeed, script: Script) -> None:
         script.state_hash = {"state": "RUNNING"}
-        viewer = feed.join()
-        heard: list[str] = []
-        viewer.on_message = heard.append
+        heard: list[list[str | ToldResult]] = [[], []]
+        for messages in heard:
+            feed.join().on_message = messages.append
         for n in range(100):
-            script.results.put_nowait((f"{n}-0", b'{"seq":%d}' % n))
-        await until(lambda: len(heard) >= 101)
-        results = [m for m in map(orjson.loads, heard) if m["t"] == "result"]
-        assert [m["data"]["seq"] for m in results] == list(range(100))
-        replay = [orjson.loads(text) for text in feed.replay()]
-        assert replay[0] == {"t": "state", "data": {"state": "RUNNING"}}
-        assert [m["data"]["seq"] for m in replay[1:]] == list(range(40, 100)), "two seconds' worth, bounded"
+            script.results.put_nowait(result(n))
+        for messages in heard:
+            await until(lambda messages=messages: len(messages) >= 101)
+            assert seqs(messages) == list(range(100))
+            assert [m for m in messages if isinstance(m, str)] == ['{"t":"state","data":{"state":"RUNNING"}}']
+        assert heard[0][-1] is heard[1][-1], "made once for all"
 
     fed(scene)
+
+
+def test_a_viewer_is_told_again_what_belongs_to_its_pictures() -> None:
+    async def scene(feed: StreamFeed, script: Script) -> None:
+        script.state_hash = {"state": "RUNNING"}
+        script.group = [packet(n, key=n == 40) for n in range(40, 50)]
+        script.before = [result(n) for n in range(20, 45)]
+        first = feed.join()
+        await take(first, 10)
+        await until(lambda: len(feed.replay(first)) > 1)
+        assert orjson.loads(feed.replay(first)[0]) == {"t": "state", "data": {"state": "RUNNING"}}
+        assert seqs(feed.replay(first)) == list(range(40, 45)), (
+            "analysed before it came, of the group it begins with"
+        )
+        script.video.put_nowait(packet(50, key=True))
+        await take(first, 1)
+        late = feed.join()
+        for n in range(45, 120):
+            script.results.put_nowait(result(n))
+        script.results.put_nowait(result(3, epoch=2))
+        await until(lambda: seqs(feed.replay(late))[-1:] == [3])
+        await take(late, 1)
+        assert seqs(feed.replay(late)) == [*range(61, 120), 3], "two seconds' worth, bounded"
+
+    fed(scene)
+
+
+def test_a_viewer_without_a_picture_is_told_no_result_again() -> None:
+    async def scene(feed: StreamFeed, script: Script) -> None:
+        script.before = [result(n) for n in range(20)]
+        heard: list[str | ToldResult] = []
+        viewer = feed.join()
+        viewer.on_message = heard.append
+        await until(lambda: seqs(heard))
+        assert seqs(feed.replay(viewer)) == []
+
+    fed(scene)
+
+
+def test_bytes_that_are_no_result_are_counted_and_let_go(caplog: pytest.LogCaptureFixture) -> None:
+    async def scene(feed: StreamFeed, script: Script) -> None:
+        heard: list[str | ToldResult] = []
+        feed.join().on_message = heard.append
+        for data in (b"{", b"[]", b'{"epoch":1}', b'{"epoch":1,"pts90k":0,"objects":[{"score":"high"}]}'):
+            script.results.put_nowait(("1-0", data))
+        script.results.put_nowait(result(7))
+        await until(lambda: seqs(heard))
+        assert (seqs(heard), feed.strange) == ([7], 4)
+
+    fed(scene)
+    assert [record.getMessage()[:30] for record in caplog.records] == ["stream gate: result: cannot be"]
 
 
 def test_a_store_that_swallows_a_cancelling_does_not_hold_the_end_up() -> None:

@@ -16,12 +16,14 @@ import { follow, go, href } from "./router.js";
 import { Switches } from "./switches.js";
 import { showRegions, showVitals } from "./vitals.js";
 import { TILES, Wall } from "./wall.js";
+import { iceSettings } from "./whep.js";
 
 const POLL_MS = 1000;
 
 export function start(root) {
   if (root.dataset.started) return;
   root.dataset.started = "yes";
+  iceSettings(); // asked beside the streams, not after them: the first player would wait for it
   window.sightline = new Viewer(root);
 }
 

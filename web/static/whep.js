@@ -6,6 +6,7 @@ const ICE_FRESH_MS = 60_000; // credentials may be short-lived
 const HEALS_MS = 3000; // "disconnected" is often only a hiccup
 const FRAGMENT = "application/trickle-ice-sdpfrag";
 const NONE = { iceServers: [], iceTransportPolicy: "all" };
+const canInflate = typeof DecompressionStream === "function";
 
 /** A refusal with the server's own words; `status` 0 means that the server did not answer. */
 export class WhepError extends Error {
@@ -44,6 +45,7 @@ export class WhepSession {
   #timer = null;
   #found = []; // candidates that wait for their PATCH
   #telling = false;
+  #heard = Promise.resolve(); // when all compressed messages so far have been passed on
 
   pc = null;
 
@@ -78,10 +80,21 @@ export class WhepSession {
       this.#found.push(candidate?.candidate ? candidate : null);
       this.#tell();
     };
-    const channel = pc.createDataChannel("results");
-    channel.onmessage = ({ data }) => this.#on.onMessage(JSON.parse(data));
+    const channel = pc.createDataChannel("results", { protocol: canInflate ? "deflate" : "" });
+    channel.binaryType = "arraybuffer";
+    channel.onmessage = ({ data }) => this.#hear(data);
     channel.onclose = () => this.#end("the server closed the session");
     preferH264(pc.addTransceiver("video", { direction: "recvonly" }));
+  }
+
+  /** Pass a message on; compressed ones in the order in which they came. */
+  #hear(data) {
+    if (typeof data === "string") return this.#on.onMessage(JSON.parse(data));
+    const message = inflated(data);
+    this.#heard = this.#heard.then(async () => {
+      const told = await message;
+      if (!this.#ended) this.#on.onMessage(told);
+    }).catch((error) => console.error("a result cannot be read", error)); // the next ones still can
   }
 
   async #post(url, sdp) {
@@ -127,6 +140,11 @@ export class WhepSession {
     this.close();
     this.#on.onEnd(why);
   }
+}
+
+/** The JSON in these bytes, which are in zlib's format. */
+function inflated(data) {
+  return new Response(new Blob([data]).stream().pipeThrough(new DecompressionStream("deflate"))).json();
 }
 
 /** A trickle fragment (RFC 8840) of these candidates; null among them ends them. */

@@ -46,6 +46,9 @@ class Cost:
     fps_worst: float
     first_s: float  # the median viewer's wait from its question to its first frame
     encoders: int
+    results_share: (
+        float  # of the results that the worst served viewer got, of as many as it got frames; 0: none asked
+    )
 
 
 def plain(pictures: list[NDArray[Any]], viewers: int, seconds: float) -> Cost:
@@ -56,8 +59,11 @@ def plain(pictures: list[NDArray[Any]], viewers: int, seconds: float) -> Cost:
         return _crowd(f"http://127.0.0.1:{port}/cam/whep", viewers, seconds, [server.process], idle, viewers)
 
 
-def ours(pictures: list[NDArray[Any]], viewers: int, seconds: float, *, b_frames: int) -> Cost:
-    """Our feed and web process; with `b_frames` the camera's packets cannot be passed through and are encoded once."""
+def ours(
+    pictures: list[NDArray[Any]], viewers: int, seconds: float, *, b_frames: int = 0, results: bool = False
+) -> Cost:
+    """Our feed and web process; with `b_frames` the camera's packets cannot be passed through and are encoded once;
+    with `results` viewers get those too, as our page does and a plain player does not."""
     with (
         tempfile.TemporaryDirectory(prefix="sightline-bench-") as folder,
         EmbeddedRedis(Path(folder)) as redis,
@@ -69,7 +75,7 @@ def ours(pictures: list[NDArray[Any]], viewers: int, seconds: float, *, b_frames
             feed.hear("READY")
             behind = [feed.process, psutil.Process(redis.pid)]
             idle = _idle(behind, seconds)
-            cost = _crowd(f"{base}/{STREAM}/whep", viewers, seconds, [*behind, process], idle, 0)
+            cost = _crowd(f"{base}/{STREAM}/whep", viewers, seconds, [*behind, process], idle, 0, results)
             feed.ask()
             encoders = int(feed.told()["encoders"])
             return Cost(**{**_fields(cost), "encoders": encoders})
@@ -129,9 +135,15 @@ def _idle(processes: Sequence[psutil.Process], seconds: float) -> float:
 
 
 def _crowd(
-    url: str, viewers: int, seconds: float, processes: Sequence[psutil.Process], idle: float, encoders: int
+    url: str,
+    viewers: int,
+    seconds: float,
+    processes: Sequence[psutil.Process],
+    idle: float,
+    encoders: int,
+    results: bool = False,
 ) -> Cost:
-    with asked("watchers", url, str(viewers)) as crowd:
+    with asked("watchers", url, str(viewers), *(["results"] if results else [])) as crowd:
         crowd.hear("READY")
         threading.Event().wait(1.0)
         crowd.ask()
@@ -152,6 +164,9 @@ def _crowd(
         fps_worst=min(fps),
         first_s=first[len(first) // 2],
         encoders=encoders,
+        results_share=min(
+            got / max(1, frames) for got, frames in zip(counted["results"], counted["frames"], strict=True)
+        ),
     )
 
 

@@ -1,7 +1,8 @@
 """The worker's part for viewers alone, without an engine: `python -m … feed REDIS_URL DATA_DIR CAMERA`.
 
-The real source, the real tap and the real Redis sink; pictures are decoded and fitted as always and then let go. So
-what viewers cost is told from what analysing costs. A line on stdin is answered with the encoders started so far.
+The real source, the real tap and the real Redis sink; pictures are decoded and fitted as always and then let go, and
+the truth of the drawn street takes the place of results. So what viewers cost is told from what analysing costs. A line
+on stdin is answered with the encoders started so far.
 """
 
 from __future__ import annotations
@@ -13,14 +14,22 @@ from pathlib import Path
 
 from streamer.clock import SystemClock
 from streamer.commands.watching.camera import HW
+from streamer.commands.watching.truths import truths
 from streamer.config import StreamConfig
 from streamer.sinks.redis import RedisSink
 from streamer.sinks.video import VideoPublisher
 from streamer.sources import open_source
-from streamer.types import StreamState
+from streamer.types import FrameRef, Perception, Result, StreamState, Timing
 
 STREAM = "cam"
 LOOK_EVERY_S = 0.2
+
+
+def told(ref: FrameRef, said: Perception) -> Result:
+    """What was said of the frame, as a worker tells it."""
+    now = ref.captured_ns
+    at = Timing(*(now + step * 7_123_457 for step in range(6)))
+    return Result(ref, HW, said, at, {"model": "street-nano", "digest": "f" * 64, "backend": "openvino f32"})
 
 
 def main(redis_url: str, data_dir: str, camera: str) -> None:
@@ -46,7 +55,9 @@ def main(redis_url: str, data_dir: str, camera: str) -> None:
 
         sink.listen(lambda said: tap.request_keyframe() if said.get("op") == "keyframe" else None)
         threading.Thread(target=look, daemon=True).start()
-        for seen, _ in enumerate(source.frames()):
+        said = truths()
+        for seen, frame in enumerate(source.frames()):
+            sink.emit_results([told(frame.ref, next(said))])
             if seen == 0:
                 height, width = HW
                 sink.emit_state(

@@ -30,7 +30,7 @@ PATIENCE_MS = 60_000
 # Every picture that comes to the screen: [painted number, now, time stamp of the result drawn from it, or null].
 WATCH_JS = """async ([seconds, mode, side, columns, bits]) => {
   const player = window.sightline.player;
-  player.setMode(mode);
+  window.sightline.switches.mode = mode; // as a person chooses it; a mode given to the player alone is taken back
   const [width, height] = [side * columns, side * Math.ceil(bits / columns)];
   const context = new OffscreenCanvas(width, height).getContext("2d", { willReadFrequently: true });
   const read = () => {
@@ -51,6 +51,7 @@ WATCH_JS = """async ([seconds, mode, side, columns, bits]) => {
     if (!shown || shown.at === last || !player.live) continue;
     last = shown.at;
     if (performance.now() < settled) continue;
+    if (player.mode !== mode) throw new Error(`the page is in ${player.mode} mode, not in ${mode}`);
     context.drawImage(player.picture, 0, 0, width, height, 0, 0, width, height);
     seen.push([read(), Date.now(), player.drawn && shown.exact ? player.drawn.pts90k : null]);
   }
@@ -72,7 +73,10 @@ class Looked:
 
 
 def look(pictures: list[NDArray[np.uint8]], seconds: float, *, data_dir: Path, chromium: str) -> Looked:
-    """Serve the camera with the default model and look at it. Raises SightlineError for want of playwright."""
+    """Serve the camera with the default model and look at it. Raises SightlineError for want of playwright.
+
+    Without the attention engine: it is built once a machine, behind the work, and would be all that this measures.
+    """
     try:
         from playwright.sync_api import sync_playwright
     except ImportError:
@@ -81,7 +85,11 @@ def look(pictures: list[NDArray[np.uint8]], seconds: float, *, data_dir: Path, c
             where="bench viewers",
             mend="pip install playwright, or leave the browser out with --no-browser",
         ) from None
-    with camera(pictures) as url, serving({"cam": url}, data_dir) as server, sync_playwright() as playwright:
+    with (
+        camera(pictures) as url,
+        serving({"cam": url}, data_dir, evidence={"why": False}) as server,
+        sync_playwright() as playwright,
+    ):
         browser = playwright.chromium.launch(executable_path=chromium, args=FLAGS)
         page = browser.new_page(viewport={"width": 1280, "height": 800})
         page.set_default_timeout(PATIENCE_MS)

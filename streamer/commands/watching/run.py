@@ -1,4 +1,4 @@
-"""All of `bench viewers`: the crowd in three ways, then one browser on a whole server with a painted camera."""
+"""All of `bench viewers`: the crowd in four ways, then one browser on a whole server with a painted camera."""
 
 from __future__ import annotations
 
@@ -19,27 +19,31 @@ def bench_viewers(
 ) -> dict[str, Any]:
     """The flat answer: `cpu_ratio` is ours, encoded once, over an encoder a viewer, per delivered frame."""
     pictures = street()
-    show(1, 5)
+    show(1, 6)
     usual = plain(pictures, viewers, seconds)
-    show(2, 5)
+    show(2, 6)
     once = ours(pictures, viewers, seconds, b_frames=2)
-    show(3, 5)
-    passed = ours(pictures, viewers, seconds, b_frames=0)
-    show(4, 5)
+    show(3, 6)
+    passed = ours(pictures, viewers, seconds)
+    show(4, 6)
+    shown = ours(pictures, viewers, seconds, results=True)
+    show(5, 6)
     looked = look(pictures, seconds, data_dir=data_dir, chromium=chromium) if chromium else None
-    show(5, 5)
+    show(6, 6)
     return {
         "bench": "viewers",
         "viewers": viewers,
         "picture": f"{HW[1]}x{HW[0]} at {FPS}",
         "cpu_ratio": round(once.cpu_ms_per_frame / usual.cpu_ms_per_frame, 4),
         "cpu_ratio_pass_through": round(passed.cpu_ms_per_frame / usual.cpu_ms_per_frame, 4),
+        "cpu_ratio_with_results": round(shown.cpu_ms_per_frame / usual.cpu_ms_per_frame, 4),
         "encoders": once.encoders,
         "encoders_pass_through": passed.encoders,
         **_page(looked),
         "encoder_each": _shown(usual),
         "encoded_once": _shown(once),
         "pass_through": _shown(passed),
+        "pass_through_with_results": _shown(shown) | {"results_share": round(shown.results_share, 3)},
         "seconds": seconds,
         "date": datetime.now(UTC).date().isoformat(),
     }
