@@ -84,6 +84,27 @@ def test_results_come_compressed_where_the_browser_can_inflate_them(
     page.context.close()
 
 
+def test_counts_in_zones_that_are_told_again_are_no_change_to_draw(bench: Watched) -> None:
+    page = bench.page
+    page.evaluate("play('a', { mode: 'live' })")
+    page.wait_for_function(RUNS, arg="a")
+    told = page.evaluate(
+        """() => {
+          const p = window.sightline.players.get('a');
+          const draw = p.overlay.draw;
+          let seen;
+          p.overlay.draw = (result, how) => { seen = how.inside; };
+          const after = (zone_objects) => { p.setState({ state: 'RUNNING', zone_objects }); p.redraw(); return seen; };
+          const first = after({ door: 1 });
+          const same = [after({ door: 1 }), after('{"door":1}'), after(undefined)].map((inside) => inside === first);
+          const others = [after({ door: 2 }), after('{"door":3}'), after('{}'), after(null)];
+          p.overlay.draw = draw;
+          return [first, same, others];
+        }"""
+    )
+    assert told == [{"door": 1}, [True, True, True], [{"door": 2}, {"door": 3}, {}, None]]
+
+
 def test_live_mode_waits_for_nothing_and_says_what_is_not_of_this_picture(bench: Watched) -> None:
     page = bench.page
     page.evaluate("play('a', { mode: 'live' })")

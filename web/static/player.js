@@ -95,8 +95,13 @@ export class Player {
   /** What the API last said of this stream; `null` when the server cannot be reached. */
   setState(state) {
     this.#state = state;
-    if (state?.zone_objects !== undefined) this.#inside = counts(state.zone_objects); // not every answer tells it
+    if (state?.zone_objects !== undefined) this.#setInside(counts(state.zone_objects)); // not every answer tells it
     this.#judge();
+  }
+
+  /** The same counts told again are the same object: else the whole overlay would be drawn anew for nothing. */
+  #setInside(inside) {
+    if (JSON.stringify(inside) !== JSON.stringify(this.#inside)) this.#inside = inside;
   }
 
   /** Draw these (as the API gives them, in fractions of the picture) as layer `zones`. */
