@@ -30,6 +30,12 @@ REAP_EVERY_S = 1.0
 CONNECT_WITHIN_S = 15.0
 SILENT_FOR_S = 10.0
 
+RESULTS_TOLD = """An offer may hold a data channel named `results`. Its messages are JSON `{"t": …}`: `hello`; `state`
+with the stream's state as `data`; `origin` with an `epoch` and as `rtp` the RTP time stamp at which its `pts90k` is 0,
+so that a result finds its picture; and `result`, with a result as `data`, its boxes rounded to a hundredth of a pixel,
+key points to a tenth and scores to four digits. Of a channel with the subprotocol `deflate` results are bytes in zlib's
+format (RFC 1950); all else is text."""
+
 
 def is_gone(peer: Peer, now_s: float) -> bool:
     """Whether this session's viewer will not come (back): failed, never connected, or silent for too long."""
@@ -145,7 +151,12 @@ class WhepServer:
     def _routes(self) -> APIRouter:
         router = APIRouter(tags=["whep"])
 
-        @router.post("/{stream}/whep", status_code=201, summary="Watch a stream: offer in, answer out (WHEP)")
+        @router.post(
+            "/{stream}/whep",
+            status_code=201,
+            summary="Watch a stream: offer in, answer out (WHEP)",
+            description=RESULTS_TOLD,
+        )
         async def post(stream: str, request: Request) -> Response:
             offer = await body_text(request, OFFER)
             peer, answer = await self.open_session(stream, offer)

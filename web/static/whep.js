@@ -142,9 +142,9 @@ export class WhepSession {
   }
 }
 
-/** The JSON in these bytes, which are in zlib's format. */
+/** The JSON in these bytes, which are in zlib's format. Not by way of a Blob: those are kept by another process. */
 function inflated(data) {
-  return new Response(new Blob([data]).stream().pipeThrough(new DecompressionStream("deflate"))).json();
+  return new Response(new Response(data).body.pipeThrough(new DecompressionStream("deflate"))).json();
 }
 
 /** A trickle fragment (RFC 8840) of these candidates; null among them ends them. */
