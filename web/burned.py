@@ -31,7 +31,7 @@ from streamer.types import TICKS_90K, U8
 from web.drawing import Drawer, Scene
 from web.feed import StreamFeed, VideoStore
 from web.looks import Look
-from web.results import ToldResult
+from web.results import ResultMessage
 from web.strokes import Trails, Xy
 from web.subscription import FeedPacket, Subscription
 
@@ -160,8 +160,9 @@ class BurnedStream:
     async def _read(self) -> None:
         subscription = self._feed.join()
         subscription.on_message = self._on_message
-        for message in self._feed.replay(subscription):
-            self._on_message(message)
+        for message in (self._feed.told_state, *self._feed.replay(subscription)):
+            if message is not None:
+                self._on_message(message)
         try:
             n = 0
             while True:
@@ -219,9 +220,9 @@ class BurnedStream:
             self.counts["undecodable"] += 1
             return []
 
-    def _on_message(self, message: str | ToldResult) -> None:
-        if isinstance(message, ToldResult):
-            self._results[message.epoch, message.pts90k] = message.data
+    def _on_message(self, message: str | ResultMessage) -> None:
+        if isinstance(message, ResultMessage):
+            self._results[message.at] = message.data
             if len(self._results) > KEPT_RESULTS:
                 self._results.popitem(last=False)
             self._news.set()

@@ -23,7 +23,7 @@ import orjson
 
 from streamer.client import VideoPacket
 from streamer.errors import WireError
-from web.results import ToldResult
+from web.results import ResultMessage
 from web.sdp import Codec
 from web.subscription import QUEUE_PACKETS, FeedPacket, Subscription
 
@@ -33,8 +33,8 @@ WATCH_TTL_S = 5
 WATCH_EVERY_S = 2.0
 STATE_EVERY_S = 1.0
 KEY_REQUEST_GAP_S = 0.5
-# Results that are kept for viewers whose channel has yet to open: two seconds at 30 fps.
-KEPT_RESULTS = 60
+# Results that are kept for viewers whose channel has yet to open: as many as they may be given pictures at once.
+KEPT_RESULTS = QUEUE_PACKETS
 # A key frame that comes within this is waited for; sending the group again would take as long.
 KEY_IS_DUE_TICKS = 45_000
 # Packets of a group of pictures that are kept for late viewers; a longer group is not worth the fast-forward.
@@ -102,8 +102,8 @@ class StreamFeed:
         self._passes_through = False
         self._subscriptions: set[Subscription] = set()
         self._group: list[FeedPacket] = []
-        self._results: deque[ToldResult] = deque(maxlen=KEPT_RESULTS)
-        self._result_id: str | None = None  # of the newest that was read
+        self._results: deque[ResultMessage] = deque(maxlen=KEPT_RESULTS)
+        self._began = asyncio.Event()  # it is known whether there was a group to begin with
         self._state: str | None = None
         self._offset = 0
         self._last: FeedPacket | None = None
@@ -118,6 +118,8 @@ class StreamFeed:
 
     def join(self) -> Subscription:
         """A place for one more viewer, beginning at the last key frame if there is one."""
+        if not self._tasks:
+            self._forget()  # what those before are still being freed of
         group = self._group if len(self._group) < QUEUE_PACKETS else []
         subscription = Subscription(self.request_keyframe, group)
         self._subscriptions.add(subscription)
@@ -149,21 +151,25 @@ class StreamFeed:
             # A store may swallow the cancelling: asyncio.wait_for of Python 3.11 does, when its answer comes in the
             # same turn. So it is said again until it was heard.
             _, tasks = await asyncio.wait(tasks, timeout=_CANCEL_AGAIN_S)
-        self._group.clear()
+        if not self._tasks:  # else somebody joined meanwhile, and it began anew
+            self._forget()
+
+    def _forget(self) -> None:
+        self._group = []
         self._results.clear()
-        self._result_id = None
+        self._began.clear()
         self._last = None
         self._group_ticks = 0
 
-    def replay(self, subscription: Subscription) -> list[str | ToldResult]:
-        """What a viewer whose channel has just opened is told first: the state, then the results of the pictures that
-        it was given; older ones would only hold up those."""
-        first = subscription.first
-        told: list[str | ToldResult] = [self._state] if self._state else []
-        if first is not None:
-            begin = (first.packet.epoch, first.packet.pts90k)
-            told += [result for result in self._results if (result.epoch, result.pts90k) >= begin]
-        return told
+    def replay(self, subscription: Subscription) -> list[ResultMessage]:
+        """The results so far of the pictures that this viewer was given; older ones would only hold up those."""
+        begins = subscription.begins
+        return [] if begins is None else [one for one in self._results if one.at >= begins]
+
+    @property
+    def told_state(self) -> str | None:
+        """The newest message of the stream's state, None before the first."""
+        return self._state
 
     def picture_lost(self, subscription: Subscription) -> None:
         """This viewer's picture is broken: see the module's docstring."""
@@ -228,6 +234,7 @@ class StreamFeed:
                 after = packet.id
         else:
             self._broken()
+        self._began.set()
         while True:
             for packet in await self._store.read_video(self.stream, after, _BLOCK_MS, self.codec):
                 self._accept(packet)
@@ -254,6 +261,9 @@ class StreamFeed:
         if packet.key:
             if self._group:
                 self._group_ticks = item.out_pts90k - self._group[0].out_pts90k
+                # who began with the group that ends now may still wait for its channel
+                while self._results and self._results[0].at < self._group[0].at:
+                    self._results.popleft()
             self._group = [item]
         elif self._group and len(self._group) < GROUP_PACKETS:
             self._group.append(item)
@@ -263,21 +273,21 @@ class StreamFeed:
             subscription.put(item)
 
     async def _read_results(self) -> None:
-        if self._result_id is None:
-            # The group that the first viewer begins with was analysed before it came.
-            tail = (await self._store.tails(self.stream, self.codec))[1]
-            recent = await self._store.recent_results(self.stream, KEPT_RESULTS)
-            self._result_id = tail
-            for entry, data in recent:
-                self._take_result(entry, data)
+        await self._began.wait()
+        after = (await self._store.tails(self.stream, self.codec))[1]
+        if self._group and not self._results:
+            # Its pictures were analysed before anybody came; they cannot have more results than there are of them.
+            for entry, data in await self._store.recent_results(self.stream, len(self._group)):
+                self._take_result(data)
+                after = entry
         while True:
-            for entry, data in await self._store.read_results(self.stream, self._result_id, _BLOCK_MS):
-                self._take_result(entry, data)
+            for entry, data in await self._store.read_results(self.stream, after, _BLOCK_MS):
+                self._take_result(data)
+                after = entry
 
-    def _take_result(self, entry: str, data: bytes) -> None:
-        self._result_id = entry
+    def _take_result(self, data: bytes) -> None:
         try:
-            result = ToldResult(data)
+            result = ResultMessage(data)
         except WireError as error:
             if not self.strange:
                 log.error("stream %s: %s", self.stream, error)
@@ -296,7 +306,7 @@ class StreamFeed:
                 self._tell(text)
             await asyncio.sleep(STATE_EVERY_S)
 
-    def _tell(self, message: str | ToldResult) -> None:
+    def _tell(self, message: str | ResultMessage) -> None:
         for subscription in self._subscriptions:
             if subscription.on_message is not None:
                 subscription.on_message(message)

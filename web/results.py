@@ -15,38 +15,56 @@ import orjson
 
 from streamer.errors import WireError
 
-# The subprotocol of a data channel whose results come as bytes: the text, in zlib's format (RFC 1950).
+# The subprotocol of a data channel whose results come as bytes: raw deflate (RFC 1951) of the text and a line's end.
 DEFLATE: Final = "deflate"
 # Level 1 takes half the time and makes an eighth more, which is one packet of four for every viewer.
 _LEVEL: Final = 5
 _PIXEL_DIGITS, _POINT_DIGITS, _SCORE_DIGITS = 2, 1, 4
 
 
-class ToldResult:
-    """One result for all viewers of its stream: made once, compressed when the first asks for it.
+class ResultMessage:
+    """One result for all viewers of its stream: each form is made once, when the first asks for it.
 
-    Its boxes are rounded to a hundredth of a pixel, key points to a tenth and scores to four digits; as it was stored it
-    comes from the API. Raises WireError for bytes that are no result.
+    `at` is (epoch, pts90k) of its picture. Raises WireError for bytes that name no frame.
     """
 
     def __init__(self, stored: bytes) -> None:
+        self._stored = stored
         try:
-            data = _rounded(orjson.loads(stored))
-            self.epoch, self.pts90k = int(data["epoch"]), int(data["pts90k"])
-        except (KeyError, TypeError, ValueError, AttributeError) as error:
+            data = self.data
+            self.at = int(data["epoch"]), int(data["pts90k"])
+        except (KeyError, TypeError, ValueError) as error:
             raise WireError(f"cannot be told to viewers ({error!r})", where="result") from None
-        self.text = orjson.dumps({"t": "result", "data": data}).decode()
 
     @property
     def data(self) -> dict[str, Any]:
-        """The result, read anew: as objects it takes ten times its text, and a feed keeps many."""
-        told: dict[str, Any] = orjson.loads(self.text)["data"]
+        """The result as it was stored, read anew: as objects it takes ten times its bytes, and a feed keeps many."""
+        told: dict[str, Any] = orjson.loads(self._stored)
         return told
 
     @cached_property
+    def text(self) -> str:
+        """The message as it is sent: `{"t": "result", "data": …}`, boxes to a hundredth of a pixel, key points to a
+        tenth, scores to four digits; what is of another shape stays as it is."""
+        try:
+            data = _rounded(self.data)
+        except (KeyError, TypeError, ValueError, AttributeError):
+            data = self.data
+        return orjson.dumps({"t": "result", "data": data}).decode()
+
+    @cached_property
     def deflated(self) -> bytes:
-        """`text`, compressed."""
-        return zlib.compress(self.text.encode(), _LEVEL)
+        """`text` and a line's end, compressed by itself and flushed to a byte without an end of the stream.
+
+        So all that a viewer gets is one stream, whichever of it was dropped: a browser needs one inflater a session,
+        and one for each result would be 45 kB of garbage every time.
+        """
+        packer = zlib.compressobj(_LEVEL, zlib.DEFLATED, -zlib.MAX_WBITS)
+        return packer.compress(f"{self.text}\n".encode()) + packer.flush(zlib.Z_SYNC_FLUSH)
+
+    def size(self, *, deflated: bool) -> int:
+        """Bytes of the one form or the other (ASCII but for names)."""
+        return len(self.deflated if deflated else self.text)
 
 
 def _rounded(result: dict[str, Any]) -> dict[str, Any]:

@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from streamer.client import VideoPacket
-from web.results import ToldResult
+from web.results import ResultMessage
 
 # What a viewer may lag behind: about two groups of pictures at 30 fps.
 QUEUE_PACKETS = 150
@@ -25,11 +25,16 @@ class FeedPacket:
     def out_pts90k(self) -> int:
         return self.packet.pts90k + self.offset
 
+    @property
+    def at(self) -> tuple[int, int]:
+        """(epoch, pts90k) of the picture, as its result bears them too."""
+        return self.packet.epoch, self.packet.pts90k
+
 
 class Subscription:
     """One viewer's place at the feed: a bounded queue of packets, and a callback for messages (JSON text, or a result).
 
-    `first` is the packet that it began with.
+    `begins` is (epoch, pts90k) of the packet that it began with, None before.
     """
 
     def __init__(self, wants_key: Callable[[], None], group: Sequence[FeedPacket]) -> None:
@@ -37,11 +42,11 @@ class Subscription:
         self._queue: deque[FeedPacket] = deque(group)
         self._filled = asyncio.Event()
         self._needs_key = not group
-        self.first = group[0] if group else None
+        self.begins = group[0].at if group else None
         self._given = group[0].packet.id if group else ""  # the key frame of the group that was given whole
         self.ended = False
         self.dropped = 0
-        self.on_message: Callable[[str | ToldResult], None] | None = None
+        self.on_message: Callable[[str | ResultMessage], None] | None = None
         if group:
             self._filled.set()
 
@@ -54,7 +59,7 @@ class Subscription:
             self.dropped += 1
             return
         self._needs_key = False
-        self.first = self.first or item
+        self.begins = self.begins or item.at
         self._queue.append(item)
         self._filled.set()
 

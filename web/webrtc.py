@@ -34,7 +34,7 @@ from streamer.network import IceServer, WebRtcConfig
 from web.feed import StreamFeed
 from web.ice import OwnServers, secret
 from web.ports import noting_shortage
-from web.results import DEFLATE, ToldResult
+from web.results import DEFLATE, ResultMessage
 from web.sdp import (
     BadOffer,
     Codec,
@@ -164,6 +164,7 @@ class Peer:
         self._subscription: Subscription | None = None
         self._channel: RTCDataChannel | None = None
         self._deflates = False
+        self._replayed = False
         self._origin: RtpOrigin | None = None
         self._rtp_origin: int | None = None
         self._placed: tuple[int, int] | None = (
@@ -283,11 +284,35 @@ class Peer:
         self.send(orjson.dumps({"t": "hello", "stream": self.stream}).decode())
         self._tell_origin()
         if self._subscription is not None and self._feed is not None:
-            for message in self._feed.replay(self._subscription):
-                self.send(message)
-            self._subscription.on_message = self.send
+            if self._feed.told_state is not None:
+                self.send(self._feed.told_state)
+            self._subscription.on_message = self._on_message
+            self._replay()
 
-    def send(self, message: str | ToldResult) -> None:
+    def _on_message(self, message: str | ResultMessage) -> None:
+        if self._replayed or isinstance(message, str):
+            self.send(message)
+
+    def _replay(self) -> None:
+        """Tell the results of the pictures so far, once there is a channel and a picture; until then none is told."""
+        feed, subscription = self._feed, self._subscription
+        if self._replayed or self._channel is None or feed is None or subscription is None:
+            return
+        if subscription.begins is None:
+            return
+        self._replayed = True
+        # Of more than the channel takes at once, the newest: the pictures before them are played in a moment.
+        told: list[ResultMessage] = []
+        left = CHANNEL_BACKLOG_BYTES - self._channel.bufferedAmount
+        for result in reversed(feed.replay(subscription)):
+            left -= result.size(deflated=self._deflates)
+            if left < 0:
+                break
+            told.append(result)
+        for result in reversed(told):
+            self.send(result)
+
+    def send(self, message: str | ResultMessage) -> None:
         """Send a message if the channel is open and keeps up, else count it as dropped."""
         channel = self._channel
         if channel is None or channel.readyState != "open" or channel.bufferedAmount > CHANNEL_BACKLOG_BYTES:
@@ -302,6 +327,7 @@ class Peer:
             self._origin.sending(item.out_pts90k)
         self._placed = (item.packet.epoch, item.offset)
         self._tell_origin()
+        self._replay()
 
     def _on_origin(self, origin: int) -> None:
         self._rtp_origin = origin

@@ -30,11 +30,13 @@ REAP_EVERY_S = 1.0
 CONNECT_WITHIN_S = 15.0
 SILENT_FOR_S = 10.0
 
-RESULTS_TOLD = """An offer may hold a data channel named `results`. Its messages are JSON `{"t": …}`: `hello`; `state`
-with the stream's state as `data`; `origin` with an `epoch` and as `rtp` the RTP time stamp at which its `pts90k` is 0,
-so that a result finds its picture; and `result`, with a result as `data`, its boxes rounded to a hundredth of a pixel,
-key points to a tenth and scores to four digits. Of a channel with the subprotocol `deflate` results are bytes in zlib's
-format (RFC 1950); all else is text."""
+RESULTS_CHANNEL = """
+An offer may hold a data channel named `results`. Its messages are JSON `{"t": …}`: `hello`; `state` with the stream's
+state as `data`; `origin` with an `epoch` and as `rtp` the RTP time stamp at which its `pts90k` is 0, so that a result
+finds its picture; and `result`, with a result as `data`, its boxes rounded to a hundredth of a pixel, key points to a
+tenth and scores to four digits. Of a channel with the subprotocol `deflate` each result is bytes: the message and a
+line's end as raw deflate (RFC 1951), flushed but not ended, so that they can be read one by one or as one stream; all
+else is text."""
 
 
 def is_gone(peer: Peer, now_s: float) -> bool:
@@ -155,7 +157,7 @@ class WhepServer:
             "/{stream}/whep",
             status_code=201,
             summary="Watch a stream: offer in, answer out (WHEP)",
-            description=RESULTS_TOLD,
+            description=RESULTS_CHANNEL,
         )
         async def post(stream: str, request: Request) -> Response:
             offer = await body_text(request, OFFER)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import zlib
 from collections.abc import Iterator
 from typing import Any
 
@@ -82,6 +83,61 @@ def test_results_come_compressed_where_the_browser_can_inflate_them(
     assert page.evaluate("[...window.kinds].sort()") == (["object", "string"] if inflates else ["string"])
     assert not watched.complaints
     page.context.close()
+
+
+# Whoever hears the second message fails; the third comes in two halves; the last is no deflate at all.
+IN_ORDER = """async () => {
+  const { WhepSession } = await import('/ui/whep.js');
+  let channel;
+  window.RTCPeerConnection = class {
+    createDataChannel = (label, init) => (channel = { label, ...init });
+    addTransceiver = () => ({ setCodecPreferences() {} });
+    setLocalDescription = async () => (this.localDescription = { sdp: '' });
+    close() {}
+  };
+  const [heard, ends] = [[], []];
+  const session = new WhepSession({
+    onMessage: ({ n }) => {
+      heard.push(n);
+      if (n === 2) throw new Error('the second');
+    },
+    onEnd: (why) => ends.push(why),
+  });
+  session.open('/nowhere/whep').catch(() => {});
+  const until = async (holds) => {
+    while (!holds()) await new Promise((done) => setTimeout(done, 5));
+  };
+  await until(() => channel);
+  const send = (bytes) => channel.onmessage({ data: new Uint8Array(bytes).buffer });
+  for (const bytes of MESSAGES) send(bytes);
+  channel.onmessage({ data: '{"n":0}' });
+  await until(() => heard.length === 5);
+  send([255, 255, 255]);
+  await until(() => ends.length);
+  send(MESSAGES[0]);
+  await new Promise((done) => setTimeout(done, 100));
+  return [channel.label, channel.protocol, heard, ends];
+}"""
+
+
+def test_compressed_messages_are_heard_in_order_and_what_is_none_ends_the_session(bench: Watched) -> None:
+    page = bench.page
+    lines = [f'{{"n":{n},"word":"häuser"}}\n'.encode() for n in (1, 2, 3, 4)]
+    packed = [
+        packer.compress(line) + packer.flush(zlib.Z_SYNC_FLUSH)
+        for line, packer in zip(lines, packers(), strict=False)
+    ]
+    first, second, third, fourth = (list(message) for message in packed)
+    messages = [first, second, third[:9], third[9:], fourth]
+    told = page.evaluate(IN_ORDER.replace("MESSAGES", str(messages)))
+    assert told == ["results", "deflate", [0, 1, 2, 3, 4], ["the results cannot be read"]]
+    assert bench.complaints == ["the second"], "a fault of who hears is told as an error of the page"
+    bench.complaints.clear()
+
+
+def packers() -> Iterator[Any]:
+    while True:
+        yield zlib.compressobj(5, zlib.DEFLATED, -zlib.MAX_WBITS)
 
 
 def test_counts_in_zones_that_are_told_again_are_no_change_to_draw(bench: Watched) -> None:

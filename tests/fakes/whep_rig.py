@@ -180,7 +180,7 @@ class Player:
             self.pc.addTransceiver("audio", direction="recvonly")
         self.pictures: list[tuple[int, int]] = []
         self.messages: list[dict[str, Any]] = []
-        self.sizes: list[tuple[type, int]] = []  # of each message, as it came
+        self.kinds: set[type] = set()  # of messages, as they came
         self.first_stamp: int | None = None
         self.reading: asyncio.Task[None] | None = None
         self.pc.on("track", self._on_track)
@@ -188,8 +188,8 @@ class Player:
             self.pc.createDataChannel("results", protocol=protocol).on("message", self._on_message)
 
     def _on_message(self, message: str | bytes) -> None:
-        self.sizes.append((type(message), len(message)))
-        text = zlib.decompress(message) if isinstance(message, bytes) else message
+        self.kinds.add(type(message))
+        text = inflated(message) if isinstance(message, bytes) else message
         self.messages.append(orjson.loads(text))
 
     def _on_track(self, track: Any) -> None:
@@ -237,6 +237,11 @@ class Player:
 
     def told(self, kind: str) -> list[dict[str, Any]]:
         return [m for m in self.messages if m["t"] == kind]
+
+
+def inflated(message: bytes) -> bytes:
+    """A compressed message by itself: raw deflate that was flushed and not ended."""
+    return zlib.decompressobj(-zlib.MAX_WBITS).decompress(message)
 
 
 def vp8_encoder() -> Any:

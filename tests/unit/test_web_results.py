@@ -15,7 +15,7 @@ from streamer.errors import WireError
 from streamer.types import FrameRef, Perception
 from streamer.wire.reading import decode_result
 from streamer.wire.writing import encode_result
-from web.results import ToldResult
+from web.results import ResultMessage
 
 REF = FrameRef("cam", 3, 7, 25_200, Fraction(1, 90_000), 1_000_000_000, 1_796_138_908_731_525_000)
 
@@ -32,7 +32,7 @@ def stored(said: Perception) -> bytes:
 def test_what_is_told_is_what_was_stored_to_the_last_digit_that_can_be_seen(street):
     for said in street:
         data = stored(said)
-        shown = decode_result(orjson.dumps(ToldResult(data).data))
+        shown = decode_result(orjson.dumps(orjson.loads(ResultMessage(data).text)["data"]))
         whole = decode_result(data)
         tracks, exact = shown.payload.tracks, whole.payload.tracks
         assert np.abs(tracks.detections.boxes_xyxy - exact.detections.boxes_xyxy).max() <= 0.00501
@@ -48,16 +48,28 @@ def test_what_is_told_is_what_was_stored_to_the_last_digit_that_can_be_seen(stre
         assert (shown.ref, shown.provenance, shown.timing) == (whole.ref, whole.provenance, whole.timing)
 
 
-def test_text_and_compressed_bytes_say_the_same_and_are_made_once(street):
-    result = ToldResult(stored(street[0]))
-    assert orjson.loads(result.text) == {"t": "result", "data": result.data}
-    assert zlib.decompress(result.deflated).decode() == result.text
-    assert result.deflated is result.deflated
-    assert (result.epoch, result.pts90k) == (3, 25_200)
+def test_each_form_is_made_once(street):
+    result = ResultMessage(stored(street[0]))
+    assert orjson.loads(result.text)["t"] == "result"
+    assert result.deflated is result.deflated and result.text is result.text
+    assert (
+        result.size(deflated=True) == len(result.deflated) < result.size(deflated=False) == len(result.text)
+    )
+    assert result.at == (3, 25_200)
+
+
+def test_compressed_results_are_read_one_by_one_and_as_one_stream_with_any_of_them_missing(street):
+    results = [ResultMessage(stored(said)) for said in street]
+    lines = [f"{result.text}\n" for result in results]
+    alone = [zlib.decompressobj(-15).decompress(result.deflated).decode() for result in results]
+    assert alone == lines
+    stream = zlib.decompressobj(-15)
+    heard = [stream.decompress(result.deflated).decode() for result in results[::3]]
+    assert heard == lines[::3] and not stream.eof
 
 
 def test_a_street_is_a_third_of_what_was_stored(street):
-    sizes = [(len(data), len(ToldResult(data).deflated)) for data in map(stored, street)]
+    sizes = [(len(data), len(ResultMessage(data).deflated)) for data in map(stored, street)]
     before, after = map(sum, zip(*sizes, strict=True))
     assert after < before / 3, (before / len(sizes), after / len(sizes))
 
@@ -72,14 +84,25 @@ def test_a_street_is_a_third_of_what_was_stored(street):
         b"[1]",
         b"{}",
         b'{"epoch":1,"pts90k":"x"}',
-        b'{"epoch":1,"pts90k":1,"actions":[7]}',
+        b'{"epoch":1,"pts90k":null}',
     ],
 )
 def test_what_is_no_result_is_refused_in_a_line(data):
     with pytest.raises(WireError, match=r"^result: cannot be told to viewers \(\w+Error\("):
-        ToldResult(data)
+        ResultMessage(data)
 
 
-def test_a_result_of_nothing_is_told_as_it_is():
-    data = orjson.dumps({"epoch": 0, "pts90k": 0, "objects": []})
-    assert ToldResult(data).data == orjson.loads(data)
+@pytest.mark.parametrize(
+    "more",
+    [
+        {},
+        {"objects": []},
+        {"objects": [{"id": 1}]},
+        {"objects": None},
+        {"actions": [7]},
+        {"objects": [{"score": "x"}]},
+    ],
+)
+def test_what_cannot_be_rounded_is_told_as_it_is(more):
+    stored = {"epoch": 0, "pts90k": 0, **more}
+    assert orjson.loads(ResultMessage(orjson.dumps(stored)).text)["data"] == stored

@@ -11,8 +11,8 @@ import orjson
 import pytest
 
 from streamer.client import VideoPacket
-from web.feed import GROUP_PACKETS, StreamFeed
-from web.results import ToldResult
+from web.feed import GROUP_PACKETS, KEPT_RESULTS, StreamFeed
+from web.results import ResultMessage
 from web.subscription import QUEUE_PACKETS, Subscription
 
 
@@ -210,14 +210,14 @@ def result(n: int, *, epoch: int = 1) -> tuple[str, bytes]:
     return f"{n}-0", orjson.dumps({"seq": n, "epoch": epoch, "pts90k": n * 3600})
 
 
-def seqs(messages: Sequence[str | ToldResult]) -> list[int]:
-    return [message.data["seq"] for message in messages if isinstance(message, ToldResult)]
+def seqs(messages: Sequence[str | ResultMessage]) -> list[int]:
+    return [message.data["seq"] for message in messages if isinstance(message, ResultMessage)]
 
 
 def test_results_and_state_reach_every_viewer() -> None:
     async def scene(feed: StreamFeed, script: Script) -> None:
         script.state_hash = {"state": "RUNNING"}
-        heard: list[list[str | ToldResult]] = [[], []]
+        heard: list[list[str | ResultMessage]] = [[], []]
         for messages in heard:
             feed.join().on_message = messages.append
         for n in range(100):
@@ -233,25 +233,32 @@ def test_results_and_state_reach_every_viewer() -> None:
 
 def test_a_viewer_is_told_again_what_belongs_to_its_pictures() -> None:
     async def scene(feed: StreamFeed, script: Script) -> None:
-        script.state_hash = {"state": "RUNNING"}
         script.group = [packet(n, key=n == 40) for n in range(40, 50)]
         script.before = [result(n) for n in range(20, 45)]
         first = feed.join()
         await take(first, 10)
-        await until(lambda: len(feed.replay(first)) > 1)
-        assert orjson.loads(feed.replay(first)[0]) == {"t": "state", "data": {"state": "RUNNING"}}
-        assert seqs(feed.replay(first)) == list(range(40, 45)), (
-            "analysed before it came, of the group it begins with"
+        await until(lambda: feed.replay(first))
+        assert seqs(feed.replay(first)) == [40, 41, 42, 43, 44], (
+            "analysed before it came, of its group and no other"
         )
         script.video.put_nowait(packet(50, key=True))
         await take(first, 1)
         late = feed.join()
+        await take(late, 1)
         for n in range(45, 120):
+            script.results.put_nowait(result(n))
+        await until(lambda: seqs(feed.replay(late))[-1:] == [119])
+        assert seqs(feed.replay(late)) == list(range(50, 120))
+        assert seqs(feed.replay(first)) == list(range(40, 120)), "its channel may still be opening"
+        for n in (51, 52):
+            script.video.put_nowait(packet(n, key=True))
+        await take(late, 2)
+        assert seqs(feed.replay(first)) == list(range(51, 120)), "no more is kept than a late viewer needs"
+        for n in range(120, 600):
             script.results.put_nowait(result(n))
         script.results.put_nowait(result(3, epoch=2))
         await until(lambda: seqs(feed.replay(late))[-1:] == [3])
-        await take(late, 1)
-        assert seqs(feed.replay(late)) == [*range(61, 120), 3], "two seconds' worth, bounded"
+        assert seqs(feed.replay(late)) == [*range(600 - KEPT_RESULTS + 1, 600), 3], "bounded"
 
     fed(scene)
 
@@ -259,20 +266,40 @@ def test_a_viewer_is_told_again_what_belongs_to_its_pictures() -> None:
 def test_a_viewer_without_a_picture_is_told_no_result_again() -> None:
     async def scene(feed: StreamFeed, script: Script) -> None:
         script.before = [result(n) for n in range(20)]
-        heard: list[str | ToldResult] = []
+        heard: list[str | ResultMessage] = []
         viewer = feed.join()
         viewer.on_message = heard.append
-        await until(lambda: seqs(heard))
-        assert seqs(feed.replay(viewer)) == []
+        script.results.put_nowait(result(20))
+        await until(lambda: seqs(heard) == [20])
+        assert feed.replay(viewer) == []
+        script.video.put_nowait(packet(20, key=True))
+        await take(viewer, 1)
+        assert seqs(feed.replay(viewer)) == [20]
+
+    fed(scene)
+
+
+def test_who_joins_while_the_last_one_leaves_begins_anew() -> None:
+    async def scene(feed: StreamFeed, script: Script) -> None:
+        script.group = [packet(n, key=n == 40) for n in range(40, 43)]
+        script.before = [result(n) for n in range(40, 43)]
+        first = feed.join()
+        await until(lambda: len(feed.replay(first)) == 3)
+        leaving = asyncio.create_task(feed.leave(first))
+        await asyncio.sleep(0)
+        second = feed.join()
+        await leaving
+        assert await take(second, 3) == [40, 41, 42]
+        await until(lambda: len(feed.replay(second)) == 3)
 
     fed(scene)
 
 
 def test_bytes_that_are_no_result_are_counted_and_let_go(caplog: pytest.LogCaptureFixture) -> None:
     async def scene(feed: StreamFeed, script: Script) -> None:
-        heard: list[str | ToldResult] = []
+        heard: list[str | ResultMessage] = []
         feed.join().on_message = heard.append
-        for data in (b"{", b"[]", b'{"epoch":1}', b'{"epoch":1,"pts90k":0,"objects":[{"score":"high"}]}'):
+        for data in (b"{", b"[]", b'{"epoch":1}', b'{"epoch":1,"pts90k":"late"}'):
             script.results.put_nowait(("1-0", data))
         script.results.put_nowait(result(7))
         await until(lambda: seqs(heard))

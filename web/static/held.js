@@ -4,7 +4,7 @@
 // canvases are used again, so holding costs the same memory for ever.
 
 export const BOUND_MS = 1000; // from the packet's arrival; a picture whose result is later than that is shown without it
-export const FIRST_BOUND_MS = 100; // the very first: a person has clicked and waits, and its boxes may still come
+export const FIRST_BOUND_MS = 100; // while nothing is on the screen: a person waits, and its boxes may still come
 const MOST_PICTURES = 32;
 const MOST_PIXELS = 24e6;
 

@@ -1,12 +1,13 @@
 // One WHEP session: the offer goes out at once, candidates follow as they are found, the answer comes in; a video track and a
 // data channel. Says when it ends; never reconnects by itself.
 
+import { Inflater } from "./inflater.js";
+
 const ICE_WAIT_MS = 1500; // a server that is slow to name its ICE servers must not hold the picture
 const ICE_FRESH_MS = 60_000; // credentials may be short-lived
 const HEALS_MS = 3000; // "disconnected" is often only a hiccup
 const FRAGMENT = "application/trickle-ice-sdpfrag";
 const NONE = { iceServers: [], iceTransportPolicy: "all" };
-const canInflate = typeof DecompressionStream === "function";
 
 /** A refusal with the server's own words; `status` 0 means that the server did not answer. */
 export class WhepError extends Error {
@@ -45,7 +46,7 @@ export class WhepSession {
   #timer = null;
   #found = []; // candidates that wait for their PATCH
   #telling = false;
-  #heard = Promise.resolve(); // when all compressed messages so far have been passed on
+  #inflater = null;
 
   pc = null;
 
@@ -69,6 +70,7 @@ export class WhepSession {
     this.#ended = true;
     clearTimeout(this.#timer);
     this.pc?.close();
+    this.#inflater?.close();
     this.#forget();
   }
 
@@ -80,21 +82,20 @@ export class WhepSession {
       this.#found.push(candidate?.candidate ? candidate : null);
       this.#tell();
     };
-    const channel = pc.createDataChannel("results", { protocol: canInflate ? "deflate" : "" });
+    this.#inflater = Inflater.orNone({
+      onMessage: (message) => !this.#ended && this.#on.onMessage(message),
+      onFail: () => this.#end("the results cannot be read"),
+    });
+    const channel = pc.createDataChannel("results", { protocol: this.#inflater ? "deflate" : "" });
     channel.binaryType = "arraybuffer";
     channel.onmessage = ({ data }) => this.#hear(data);
     channel.onclose = () => this.#end("the server closed the session");
     preferH264(pc.addTransceiver("video", { direction: "recvonly" }));
   }
 
-  /** Pass a message on; compressed ones in the order in which they came. */
   #hear(data) {
-    if (typeof data === "string") return this.#on.onMessage(JSON.parse(data));
-    const message = inflated(data);
-    this.#heard = this.#heard.then(async () => {
-      const told = await message;
-      if (!this.#ended) this.#on.onMessage(told);
-    }).catch((error) => console.error("a result cannot be read", error)); // the next ones still can
+    if (typeof data === "string") this.#on.onMessage(JSON.parse(data));
+    else this.#inflater.write(data);
   }
 
   async #post(url, sdp) {
@@ -140,11 +141,6 @@ export class WhepSession {
     this.close();
     this.#on.onEnd(why);
   }
-}
-
-/** The JSON in these bytes, which are in zlib's format. Not by way of a Blob: those are kept by another process. */
-function inflated(data) {
-  return new Response(new Response(data).body.pipeThrough(new DecompressionStream("deflate"))).json();
 }
 
 /** A trickle fragment (RFC 8840) of these candidates; null among them ends them. */

@@ -26,7 +26,7 @@ import psutil
 from numpy.typing import NDArray
 
 from streamer.client import Client
-from streamer.commands.watching.camera import camera
+from streamer.commands.watching.camera import FPS, camera
 from streamer.commands.watching.feed import STREAM
 from streamer.commands.watching.processes import asked, cpu_s
 from streamer.config import StreamConfig
@@ -46,9 +46,8 @@ class Cost:
     fps_worst: float
     first_s: float  # the median viewer's wait from its question to its first frame
     encoders: int
-    results_share: (
-        float  # of the results that the worst served viewer got, of as many as it got frames; 0: none asked
-    )
+    # What reached the worst served viewer of the results of all pictures that were taken; 0 where none was asked for.
+    results_share: float
 
 
 def plain(pictures: list[NDArray[Any]], viewers: int, seconds: float) -> Cost:
@@ -164,9 +163,7 @@ def _crowd(
         fps_worst=min(fps),
         first_s=first[len(first) // 2],
         encoders=encoders,
-        results_share=min(
-            got / max(1, frames) for got, frames in zip(counted["results"], counted["frames"], strict=True)
-        ),
+        results_share=min(1.0, min(counted["results"]) / (counted["seconds"] * FPS)),
     )
 
 
