@@ -16,7 +16,7 @@ import numpy as np
 MARGIN: Final = 0.35  # of the box, on each side
 _LEAST_PART: Final = 12  # a far object is shown with so much around it that a place is to be seen
 _QUALITY: Final = 85
-_KEPT_BYTES: Final = 4 << 20  # more than a thousand of the size that a list shows, some 3 kB each
+_KEPT_BYTES: Final = 1 << 20  # some three hundred of the size that a list shows, 3 kB each
 _AT_ONCE: Final = 2  # frames decoded at the same time
 
 Part = tuple[float, float, float, float]

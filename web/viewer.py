@@ -28,7 +28,19 @@ PATHS = frozenset({"/", "/theme.css", "/favicon.ico"})
 ON_LOAD = "import(new URL('/ui/viewer.js', document.baseURI)).then(({ start }) => start(element.querySelector('#sl')))"
 STYLES = ("viewer", "stage", "player", "feed", "pages")
 PLAYER = (
-    *("grids", "held", "layers", "liveness", "overlay", "palette", "player", "presenter", "timeline", "whep"),
+    *(
+        "grids",
+        "held",
+        "inflater",
+        "layers",
+        "liveness",
+        "overlay",
+        "palette",
+        "player",
+        "presenter",
+        "timeline",
+        "whep",
+    ),
     "zones",
 )
 MODULES = (

@@ -12,6 +12,7 @@ import hashlib
 import json
 import platform
 import struct
+import threading
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from functools import cache
@@ -39,6 +40,8 @@ _BUILD_SOURCES = (
     "engines.build.worker",
 )
 _EXPORTERS = ("torch", "onnx")
+# CPython 3.11 counts how deep it is in a tree for all threads together, and may refuse one parsed beside another.
+_PARSING = threading.Lock()
 
 
 class Head(NamedTuple):
@@ -190,7 +193,9 @@ def sources_of(module: str) -> tuple[tuple[str, Path], ...]:
         if name in seen or (path := _source(name)) is None:
             continue
         seen[name] = path
-        for node in ast.walk(ast.parse(path.read_bytes())):
+        with _PARSING:
+            tree = ast.parse(path.read_bytes())
+        for node in ast.walk(tree):
             if isinstance(node, ast.ImportFrom) and node.module:
                 names = [node.module, *(f"{node.module}.{a.name}" for a in node.names)]
             elif isinstance(node, ast.Import):
