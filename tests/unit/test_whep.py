@@ -2,12 +2,21 @@
 
 from __future__ import annotations
 
+import asyncio
 import itertools
+from typing import Any
 
 import httpx
+import orjson
 import pytest
 
+from streamer.client import VideoPacket
+from streamer.network import WebRtcConfig
 from tests.fakes.whep_rig import SDP, STEP, Camera, MemoryStore, Player, played, until
+from web.ice import OwnServers
+from web.results import ResultMessage
+from web.subscription import FeedPacket, Subscription
+from web.webrtc import Peer
 from web.whep import WhepServer
 
 
@@ -60,6 +69,63 @@ def test_a_player_that_reads_compressed_results_gets_them_so_and_others_get_text
             await player.close()
 
     played(scene)
+
+
+class Channel:
+    """A data channel that nothing leaves: what is sent stays in its buffer."""
+
+    label, protocol, readyState = "results", "", "open"
+
+    def __init__(self) -> None:
+        self.sent: list[dict[str, Any]] = []
+        self.bufferedAmount = 0
+
+    def send(self, message: str) -> None:
+        self.sent.append(orjson.loads(message))
+        self.bufferedAmount += len(message)
+
+
+def test_results_wait_for_a_picture_and_of_too_many_the_newest_are_told(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    results = [ResultMessage(orjson.dumps({"epoch": 1, "pts90k": n * STEP, "seq": n})) for n in range(50)]
+
+    class Feed:
+        told_state = '{"t":"state","data":{}}'
+
+        def replay(self, subscription: Subscription) -> list[ResultMessage]:
+            return (
+                []
+                if subscription.begins is None
+                else [one for one in results if one.at >= subscription.begins]
+            )
+
+    async def scene() -> None:
+        peer, channel, subscription = (
+            Peer("s", "gate", WebRtcConfig(), OwnServers(WebRtcConfig())),
+            Channel(),
+            place(),
+        )
+        monkeypatch.setattr(peer, "_feed", Feed())
+        monkeypatch.setattr(peer, "_subscription", subscription)
+        peer._on_channel(channel)
+        subscription.on_message(results[3])
+        assert [message["t"] for message in channel.sent] == ["hello", "state"], "no picture, no result"
+        subscription.put(FeedPacket(VideoPacket("1", b"", True, 20 * STEP, 1, 20), 0))
+        monkeypatch.setattr(
+            "web.webrtc.CHANNEL_BACKLOG_BYTES", channel.bufferedAmount + 10 * len(results[30].text)
+        )
+        peer._on_packet(await subscription.next())
+        assert [message["data"]["seq"] for message in channel.sent[2:]] == list(range(40, 50))
+        monkeypatch.undo()
+        subscription.on_message(results[49])
+        assert len(channel.sent) == 13, "from now on as they come, and never the old ones again"
+        await peer.close()
+
+    def place() -> Subscription:
+        return Subscription(lambda: None, [])
+
+    asyncio.run(scene())
 
 
 def test_late_viewers_start_at_the_last_key_frame_and_cost_no_encoder() -> None:
